@@ -1,0 +1,3 @@
+module github.com/wiber/wiber
+
+go 1.26.0
