@@ -1,0 +1,194 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A world of folders that ask each other until nothing changes any more.
+type folders struct {
+	t     *testing.T
+	nodes map[string]*folder
+	order []string
+	draws int
+}
+
+type folder struct {
+	id   Identity
+	boot *Bootstrap // nil: not running
+}
+
+func newFolders(t *testing.T, names ...string) *folders {
+	w := &folders{t: t, nodes: map[string]*folder{}, order: names}
+	for _, n := range names {
+		w.nodes[n] = &folder{id: Identity{Node: n, UID: UID("uid-" + n)}}
+	}
+	return w
+}
+
+func (w *folders) start(name string, forming ...string) {
+	f := w.nodes[name]
+	f.boot = NewBootstrap(BootstrapConfig{Self: f.id, Cluster: "demo", Shards: 4, Forming: forming, All: w.order,
+		DrawID: func() string { w.draws++; return fmt.Sprintf("cluster-%d", w.draws) }})
+	f.boot.Start()
+}
+
+// ask carries every running node's questions once and syncs what it decided.
+func (w *folders) ask() {
+	for _, name := range w.order {
+		f := w.nodes[name]
+		if f.boot == nil || f.id.Member != nil {
+			continue
+		}
+		for _, peer := range f.boot.Peers() {
+			p := w.nodes[peer]
+			if p.boot == nil {
+				f.boot.Lost(peer)
+				continue
+			}
+			a := p.boot.Reply()
+			a.Member = p.id.Member
+			f.boot.Handle(peer, a)
+		}
+		f.id.Member = f.boot.Decided()
+	}
+}
+
+func (w *folders) settle() {
+	for range 5 {
+		w.ask()
+	}
+}
+
+func TestAClusterIsFormedOnlyWhenAllAnswerEmpty(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	w.start("n1", w.order...)
+	w.start("n2", w.order...)
+	w.settle()
+	if w.draws != 0 {
+		t.Fatal("formed without n3")
+	}
+	if got := strings.Join(w.nodes["n1"].boot.Waiting(), ","); got != "n3" {
+		t.Fatalf("n1 waits for %q, want n3", got)
+	}
+	w.start("n3", w.order...)
+	w.settle()
+	for i, name := range w.order {
+		m := w.nodes[name].id.Member
+		if m == nil || m.ClusterID != "cluster-1" {
+			t.Fatalf("%s: membership %+v", name, m)
+		}
+		if got := w.nodes[name].id.RaftID(); got != uint64(i+1) {
+			t.Fatalf("%s has raft id %d, want its place in the file", name, got)
+		}
+	}
+	if w.draws != 1 {
+		t.Fatalf("%d cluster ids drawn", w.draws)
+	}
+}
+
+func TestAOneNodeClusterFormsAtOnce(t *testing.T) {
+	w := newFolders(t, "n1")
+	w.start("n1", "n1")
+	if w.nodes["n1"].boot.Decided() == nil {
+		t.Fatal("did not form")
+	}
+}
+
+func TestAnErasedFolderDoesNotJoin(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	for _, n := range w.order {
+		w.start(n, w.order...)
+	}
+	w.settle()
+	w.nodes["n1"].id = Identity{Node: "n1", UID: "another"}
+	w.start("n1", w.order...)
+	w.settle()
+	err := w.nodes["n1"].boot.Err()
+	if !errors.Is(err, ErrNotRestartable) || !strings.Contains(err.Error(), "erased") {
+		t.Fatalf("err = %v", err)
+	}
+	if w.draws != 1 {
+		t.Fatal("a second cluster was formed")
+	}
+}
+
+func TestACoordinatorThatForgotFormsAnewOnlyIfNobodyJoined(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	for _, n := range w.order {
+		w.start(n, w.order...)
+	}
+	// n1 alone learns the answers, forms, and loses its folder at once.
+	for _, p := range []string{"n2", "n3"} {
+		w.nodes["n1"].boot.Handle(p, w.nodes[p].boot.Reply())
+	}
+	if w.nodes["n1"].boot.Decided() == nil {
+		t.Fatal("did not form")
+	}
+	w.nodes["n1"].id = Identity{Node: "n1", UID: "another"}
+	w.start("n1", w.order...)
+	w.settle()
+	if m := w.nodes["n3"].id.Member; m == nil || m.ClusterID != "cluster-2" {
+		t.Fatalf("n3: %+v", m)
+	}
+}
+
+func TestACrashBeforeTheSyncIsForgiven(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	for _, n := range w.order {
+		w.start(n, w.order...)
+	}
+	w.settle()
+	w.nodes["n2"].id.Member = nil // decided, but the disk has only its uid
+	w.start("n2", w.order...)
+	w.settle()
+	if w.nodes["n2"].id.RaftID() != 2 {
+		t.Fatalf("n2: %+v, err %v", w.nodes["n2"].id, w.nodes["n2"].boot.Err())
+	}
+}
+
+func TestAStoppedNodeKeepsItsPlaceAndNeedsToBeEntered(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	w.start("n1", "n1", "n2")
+	w.start("n2", "n1", "n2")
+	w.settle()
+	w.start("n3", "n1", "n2", "n3")
+	w.settle()
+	if w.nodes["n3"].id.Member != nil || w.nodes["n3"].boot.Err() != nil {
+		t.Fatalf("n3 must wait until its uid is entered: %+v, err %v", w.nodes["n3"].id, w.nodes["n3"].boot.Err())
+	}
+	w.nodes["n1"].id.Member.Nodes[2].UID = "uid-n3"
+	w.settle()
+	if w.nodes["n3"].id.RaftID() != 3 {
+		t.Fatalf("n3: %+v", w.nodes["n3"].id)
+	}
+}
+
+func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
+	w := newFolders(t, "n1", "n2", "n3")
+	w.start("n1", w.order...)
+	w.start("n2", "n2", "n1", "n3")
+	w.start("n3", w.order...)
+	w.settle()
+	if err := w.nodes["n1"].boot.Err(); err == nil || !strings.Contains(err.Error(), "same file") {
+		t.Fatalf("err = %v", err)
+	}
+	for _, c := range []struct {
+		name   string
+		answer Answer
+		want   string
+	}{
+		{"another cluster answers", Answer{Cluster: "prod", Node: "n2"}, `"prod"`},
+		{"another node answers", Answer{Cluster: "demo", Node: "n3"}, "n3 answers"},
+		{"another number of shards", Answer{Cluster: "demo", Node: "n2", Member: &Membership{Shards: 8, Nodes: []NodeIdentity{{Name: "n1"}}}}, "shards: 8"},
+		{"not in the list", Answer{Cluster: "demo", Node: "n2", Member: &Membership{Shards: 4, Nodes: []NodeIdentity{{Name: "n2"}}}}, "without n1"},
+	} {
+		b := NewBootstrap(BootstrapConfig{Self: Identity{Node: "n1", UID: "u"}, Cluster: "demo", Shards: 4, Forming: w.order, All: w.order})
+		b.Handle("n2", c.answer)
+		if b.Err() == nil || !strings.Contains(b.Err().Error(), c.want) {
+			t.Errorf("%s: %v", c.name, b.Err())
+		}
+	}
+}
