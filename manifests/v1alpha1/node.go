@@ -37,6 +37,12 @@ type NodeStatus struct {
 	Lag uint64 `json:"lag"`
 	// LeaderOf names the groups the node leads: "catalogue", "0", "1", …
 	LeaderOf []string `json:"leaderOf,omitempty"`
+	// StartedAt is when the running process was started.
+	StartedAt *MicroTime `json:"startedAt,omitempty"`
+	// Version is the program's version as the node states it.
+	Version string `json:"version,omitempty"`
+	// DataDir is the node's folder.
+	DataDir string `json:"dataDir,omitempty"`
 	// LastTermination is how the process before this one ended.
 	LastTermination *Termination `json:"lastTermination,omitempty"`
 	// NextStart is when the node is started again, while it is held back.
@@ -95,6 +101,7 @@ func (n *Node) Clone() *Node {
 	d.ObjectMeta = n.ObjectMeta.clone()
 	d.Spec.Labels = maps.Clone(n.Spec.Labels)
 	d.Status.LeaderOf = slices.Clone(n.Status.LeaderOf)
+	d.Status.StartedAt = clonePointer(n.Status.StartedAt)
 	d.Status.LastTermination = clonePointer(n.Status.LastTermination)
 	d.Status.NextStart = clonePointer(n.Status.NextStart)
 	d.Status.Conditions = slices.Clone(n.Status.Conditions)
