@@ -2,6 +2,7 @@ package timesvc
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -85,6 +86,7 @@ func (s Skew) real(d time.Duration) time.Duration {
 	if s.DriftPPM == 0 {
 		return d
 	}
+	d = min(d, math.MaxInt64/2) // room for the correction
 	r := d - scalePPM(d, s.DriftPPM, 1_000_000+s.DriftPPM)
 	for s.local(r) < d {
 		r++
