@@ -1,0 +1,53 @@
+package proc
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestParseStatReadsPastTheProgramName(t *testing.T) {
+	line := []byte("42 (a) b (c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0 18446744073709551615")
+	state, started, err := parseStat(line)
+	if state != 'S' || started != 987654 || err != nil {
+		t.Errorf("parseStat = %c, %d, %v", state, started, err)
+	}
+	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2", "42 (a) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 x 0"} {
+		if _, _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("parseStat(%q) gave no error", bad)
+		}
+	}
+}
+
+func TestParseSocket(t *testing.T) {
+	l, err := parseSocket("   0: 0100007F:238D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0000 100 0 0 10 0")
+	if err != nil || l.addr != netip.MustParseAddrPort("127.0.0.1:9101") || l.inode != "4711" {
+		t.Errorf("IPv4: %+v, %v", l, err)
+	}
+	l, err = parseSocket("   1: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 12 1")
+	if err != nil || l.addr != netip.MustParseAddrPort("[::1]:8080") {
+		t.Errorf("IPv6: %+v, %v", l, err)
+	}
+	for _, bad := range []string{
+		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+		"   0: 0100007F:238D 0100007F:9999 01 00000000:00000000 00:00000000 00000000  0  0 4711 1",
+		"   0: 0100007:238D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1", "",
+	} {
+		if l, err := parseSocket(bad); err == nil {
+			t.Errorf("parseSocket(%q) = %+v", bad, l)
+		}
+	}
+}
+
+func TestMeets(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"127.0.0.1", "127.0.0.1", true}, {"0.0.0.0", "127.0.0.1", true}, {"::", "127.0.0.1", true},
+		{"::ffff:127.0.0.1", "127.0.0.1", true}, {"127.0.0.2", "127.0.0.1", false},
+	} {
+		if got := meets(netip.MustParseAddr(c.a), netip.MustParseAddr(c.b)); got != c.want {
+			t.Errorf("meets(%s, %s) = %v", c.a, c.b, got)
+		}
+	}
+}

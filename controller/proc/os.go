@@ -1,0 +1,177 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+)
+
+// OS starts and finds processes of this machine.
+//
+// One goroutine per process waits for its end; it owns the exit of the process
+// and ends with the process or with Close.
+type OS struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// NewOS returns the processes of this machine. Close it.
+func NewOS() *OS {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &OS{ctx: ctx, cancel: cancel}
+}
+
+// Close implements Processes.
+func (o *OS) Close() {
+	o.cancel()
+	o.wg.Wait()
+}
+
+// Start implements Processes. The first thing that the new process writes is
+// in spec.LogFile; its standard input is empty.
+func (o *OS) Start(spec Spec) (Process, error) {
+	cmd, err := start(spec)
+	if err != nil {
+		return nil, err
+	}
+	// The child is reaped only by the goroutine below, so its pid cannot have
+	// been given away yet, even if it has ended.
+	id, err := identify(cmd.Process.Pid, true)
+	if err == nil {
+		var h *handle
+		if h, err = openHandle(id); err == nil {
+			return o.watch(id, h, cmd), nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("watch the new process of %s: %w", spec.Node, err), cmd.Process.Kill(), cmd.Wait())
+}
+
+// StartDetached starts a process as OS.Start does and forgets it: nobody waits
+// for its end but the system, once this process has ended. It returns the pid.
+func StartDetached(spec Spec) (int, error) {
+	cmd, err := start(spec)
+	if err != nil {
+		return 0, err
+	}
+	pid := cmd.Process.Pid
+	return pid, cmd.Process.Release()
+}
+
+func start(spec Spec) (*exec.Cmd, error) {
+	log, err := OpenLog(spec.LogFile)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", spec.Node, err)
+	}
+	defer log.Close()
+	cmd := &exec.Cmd{
+		Path:        spec.Executable,
+		Args:        append([]string{spec.Executable}, spec.Args...),
+		Env:         spec.Env,
+		Stdout:      log,
+		Stderr:      log,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", spec.Node, err)
+	}
+	return cmd, nil
+}
+
+// Find implements Processes. How such a process ends is not known, unless this
+// OS started it.
+func (o *OS) Find(id Identity) (Process, error) {
+	h, err := openHandle(id)
+	if err != nil {
+		return nil, err
+	}
+	// Compared after the handle was opened: if it is the right process now, the
+	// handle cannot mean another one.
+	now, err := identify(id.PID, false)
+	if err != nil {
+		h.close()
+		return nil, err
+	}
+	if now != id {
+		h.close()
+		return nil, ErrGone
+	}
+	return o.watch(id, h, nil), nil
+}
+
+// Identify implements Processes.
+func (o *OS) Identify(pid int) (Identity, error) { return identify(pid, false) }
+
+// CheckPort implements Processes: it listens for a moment.
+func (o *OS) CheckPort(addr string) error {
+	l, err := new(net.ListenConfig).Listen(o.ctx, "tcp", addr)
+	if err == nil {
+		return l.Close()
+	}
+	return DescribePort(addr, err)
+}
+
+// DescribePort turns the error of a net.Listen on a TCP address into a
+// *PortError that names who listens there, if that can be found.
+func DescribePort(addr string, err error) *PortError {
+	pe := &PortError{Addr: addr, Err: err, InUse: errors.Is(err, syscall.EADDRINUSE)}
+	if pe.InUse {
+		pe.PID, pe.Command = holder(addr)
+	}
+	return pe
+}
+
+// watch makes the Process and starts the goroutine that sees it end. cmd is
+// nil when the process is not a child.
+func (o *OS) watch(id Identity, h *handle, cmd *exec.Cmd) *osProcess {
+	p := &osProcess{id: id, handle: h, donec: make(chan struct{})}
+	o.wg.Go(func() {
+		defer h.close()
+		if err := h.wait(o.ctx); err != nil {
+			return // closed: the process lives on, unwatched
+		}
+		p.exit = Exit{Code: -1}
+		if cmd != nil {
+			_ = cmd.Wait() // what it says is in the state
+			p.exit = exitOf(cmd.ProcessState)
+		}
+		close(p.donec)
+	})
+	return p
+}
+
+func exitOf(st *os.ProcessState) Exit {
+	if st == nil {
+		return Exit{Code: -1}
+	}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return Exit{Known: true, Code: -1, Signal: SignalName(ws.Signal())}
+	}
+	return Exit{Known: true, Code: st.ExitCode()}
+}
+
+// osProcess is a process of the machine. Its watcher writes exit once, before
+// it closes donec.
+type osProcess struct {
+	id     Identity
+	handle *handle
+	donec  chan struct{}
+	exit   Exit
+}
+
+func (p *osProcess) Identity() Identity    { return p.id }
+func (p *osProcess) Done() <-chan struct{} { return p.donec }
+func (p *osProcess) Exit() Exit            { return p.exit }
+
+func (p *osProcess) Signal(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("proc: %v is no signal of this system", sig)
+	}
+	return p.handle.signal(s)
+}

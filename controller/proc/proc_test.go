@@ -1,0 +1,99 @@
+package proc
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestOpenLogKeepsWhatWasThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "logs", "console.log")
+	write := func(text string) {
+		t.Helper()
+		f, err := OpenLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	write("") // an empty log is used again, not set aside
+	write("second")
+	write("third")
+	// Not of our making: they must neither be counted nor removed.
+	for _, name := range []string{"console.x.log", "console.07.log", "other.1.log"} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"console.log": "third", "console.1.log": "first", "console.2.log": "second"} {
+		if got, err := os.ReadFile(filepath.Join(filepath.Dir(path), name)); string(got) != want {
+			t.Errorf("%s holds %q (%v), want %q", name, got, err, want)
+		}
+	}
+	for i := range 2 * KeptLogs {
+		write(strconv.Itoa(i))
+	}
+	numbers, err := oldLogs(path)
+	if err != nil || len(numbers) != KeptLogs || numbers[KeptLogs-1] != 2+2*KeptLogs {
+		t.Errorf("kept %v, %v", numbers, err)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "console.07.log")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseSignal(t *testing.T) {
+	for name, want := range map[string]syscall.Signal{
+		"KILL": syscall.SIGKILL, "SIGTERM": syscall.SIGTERM, "stop": syscall.SIGSTOP, "sigcont": syscall.SIGCONT,
+	} {
+		if got, err := ParseSignal(name); got != want || err != nil {
+			t.Errorf("ParseSignal(%q) = %v, %v; want %v", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "SIG", "NOPE", "9", "KILL "} {
+		if _, err := ParseSignal(name); err == nil || !strings.Contains(err.Error(), "KILL") {
+			t.Errorf("ParseSignal(%q): error %v must list the names", name, err)
+		}
+	}
+}
+
+func TestATakenPortNamesItsHolder(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := NewOS()
+	defer o.Close()
+	err = o.CheckPort(l.Addr().String())
+	pe, ok := err.(*PortError)
+	if !ok || !pe.InUse {
+		t.Fatalf("CheckPort = %v", err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if !strings.Contains(err.Error(), "port "+port) {
+		t.Errorf("%q does not name the port", err)
+	}
+	if pe.PID != 0 && pe.PID != os.Getpid() {
+		t.Errorf("holder is pid %d, want this process %d", pe.PID, os.Getpid())
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.CheckPort(l.Addr().String()); err != nil {
+		t.Errorf("CheckPort of a free port = %v", err)
+	}
+	if err := o.CheckPort("192.0.2.1:9101"); err == nil || err.(*PortError).InUse {
+		t.Errorf("CheckPort of an address of another machine = %v", err)
+	}
+}

@@ -1,0 +1,42 @@
+package proc
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// signals are those that a person may send to a node, by name without SIG.
+var signals = []struct {
+	name   string
+	signal syscall.Signal
+}{
+	{"ABRT", syscall.SIGABRT}, {"CONT", syscall.SIGCONT}, {"HUP", syscall.SIGHUP},
+	{"INT", syscall.SIGINT}, {"KILL", syscall.SIGKILL}, {"QUIT", syscall.SIGQUIT},
+	{"STOP", syscall.SIGSTOP}, {"TERM", syscall.SIGTERM}, {"USR1", syscall.SIGUSR1},
+	{"USR2", syscall.SIGUSR2}, {"SEGV", syscall.SIGSEGV}, {"BUS", syscall.SIGBUS},
+	{"PIPE", syscall.SIGPIPE}, {"XFSZ", syscall.SIGXFSZ},
+}
+
+// ParseSignal returns the signal of a name such as KILL, SIGKILL or kill.
+func ParseSignal(name string) (syscall.Signal, error) {
+	want := strings.TrimPrefix(strings.ToUpper(name), "SIG")
+	var names []string
+	for _, s := range signals {
+		if s.name == want {
+			return s.signal, nil
+		}
+		names = append(names, s.name)
+	}
+	return 0, fmt.Errorf("unknown signal %q; one of %s", name, strings.Join(names, " "))
+}
+
+// SignalName returns the name of a signal, as in "SIGKILL", or "signal 35".
+func SignalName(sig syscall.Signal) string {
+	for _, s := range signals {
+		if s.signal == sig {
+			return "SIG" + s.name
+		}
+	}
+	return fmt.Sprintf("signal %d", int(sig))
+}
