@@ -71,12 +71,13 @@ type Backend interface {
 	// TopicObject returns a topic as an object of the API: metadata with name,
 	// namespace, uid, generation, creation time and annotations, and spec.
 	TopicObject(name string) (*v1alpha1.Topic, bool)
-	// PutTopic makes the topic or gives it this spec, and returns it and whether
-	// it is new. The object is valid by itself. Nil annotations keep those that
-	// are there. A change that is not possible is a *RefusedError.
-	PutTopic(ctx context.Context, t *v1alpha1.Topic) (after *v1alpha1.Topic, created bool, err error)
+	// PutTopic makes the topic or gives it this spec, and returns it and what that
+	// did. The object is valid by itself. Nil annotations keep those that are
+	// there. A change that is not possible is a *RefusedError.
+	PutTopic(ctx context.Context, t *v1alpha1.Topic) (*v1alpha1.Topic, Effect, error)
 	// DeleteTopic deletes a topic with its messages. Where the topic's deletion
 	// policy is Retain and data loss is not allowed, it is a *RefusedError.
+	// A topic that does not exist is NO_TOPIC.
 	DeleteTopic(ctx context.Context, name string, allowDataLoss bool) error
 
 	// Publish takes one batch on its way and returns at once, without waiting for
@@ -119,6 +120,16 @@ type Backend interface {
 	// WatchTopics calls wake after the catalogue has changed. See Watch.
 	WatchTopics(wake func()) (stop func())
 }
+
+// Effect says what a change to a topic did.
+type Effect string
+
+// The effects of a change.
+const (
+	Created    Effect = "created"
+	Configured Effect = "configured"
+	Unchanged  Effect = "unchanged"
+)
 
 // Level says how much a read must have seen.
 type Level uint8
