@@ -38,8 +38,17 @@ type decoder struct {
 	lines  map[string]int // field path -> line, of the document being read
 }
 
-// stop ends the reading of a document; what is wrong is in errs.
+// stop is panicked with to end the reading of a document, and recovered by
+// stopped; what is wrong is in errs.
 type stop struct{}
+
+func (d *decoder) stopped() {
+	if r := recover(); r != nil {
+		if _, ok := r.(stop); !ok {
+			panic(r)
+		}
+	}
+}
 
 func (d *decoder) errorf(line int, field, format string, args ...any) {
 	if len(d.errs) < maxErrors {
@@ -101,13 +110,7 @@ func yamlError(err error) (line int, message string) {
 
 // document reads one document: an object, a list of objects, or the short form.
 func (d *decoder) document(root *yaml.Node) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(stop); !ok {
-				panic(r)
-			}
-		}
-	}()
+	defer d.stopped()
 	d.lines = map[string]int{}
 	root = d.resolve(root, "")
 	if root.Kind != yaml.MappingNode {
@@ -230,6 +233,21 @@ func (d *decoder) shortForm(root *yaml.Node) {
 	c.Spec.Nodes = short.Nodes
 	c.Default()
 	d.finish(root, c, c.Validate(), func(path string) string { return strings.TrimPrefix(path, "spec.") })
+}
+
+// topicSpec reads the fields of a topic's spec.
+func (d *decoder) topicSpec(root *yaml.Node) (spec v1alpha1.TopicSpec) {
+	defer d.stopped()
+	d.lines = map[string]int{}
+	spec = v1alpha1.DefaultTopicSpec()
+	d.value(root, reflect.ValueOf(&spec).Elem(), "", 0)
+	if len(d.errs) == 0 {
+		for _, e := range spec.Validate() {
+			path := strings.TrimPrefix(e.Field, "spec.")
+			d.errorf(d.line(path, root.Line), path, "%s", e.Message)
+		}
+	}
+	return spec
 }
 
 // list reads a ClusterList or TopicList, as "get -o yaml" prints them.

@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,23 +26,37 @@ func EncodeYAML(w io.Writer, values ...any) error {
 		if err != nil {
 			return fmt.Errorf("encode as YAML: %w", err)
 		}
+		text, err := JSONToYAML(data)
+		if err != nil {
+			return err
+		}
 		if i > 0 {
-			if _, err := io.WriteString(w, "---\n"); err != nil {
-				return err
-			}
+			text = append([]byte("---\n"), text...)
 		}
-		var b bytes.Buffer
-		enc := yaml.NewEncoder(&b)
-		enc.SetIndent(2)
-		if err := enc.Encode(jsonTree(data)); err != nil {
-			return fmt.Errorf("encode as YAML: %w", err)
-		}
-		if err := enc.Close(); err != nil {
-			return fmt.Errorf("encode as YAML: %w", err)
-		}
-		if _, err := w.Write(b.Bytes()); err != nil {
+		if _, err := w.Write(text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// JSONToYAML returns a JSON value as a YAML document, with the fields in the
+// same order.
+func JSONToYAML(data []byte) ([]byte, error) {
+	if !json.Valid(data) {
+		return nil, errors.New("encode as YAML: the value is not JSON")
+	}
+	if nestedTooDeep(data) {
+		return nil, fmt.Errorf("encode as YAML: values lie inside each other more than %d deep", maxDepth)
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(jsonTree(data)); err != nil {
+		return nil, fmt.Errorf("encode as YAML: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("encode as YAML: %w", err)
+	}
+	return b.Bytes(), nil
 }

@@ -193,6 +193,27 @@ func DecodeObject(kind string, data []byte) (v1alpha1.Object, error) {
 	return object, nil
 }
 
+// DecodeTopicSpec reads the body of a node's PUT /v1/topics/{t}: the fields of a
+// topic's spec, as JSON or YAML, completed and validated. The error is Errors.
+func DecodeTopicSpec(data []byte) (v1alpha1.TopicSpec, error) {
+	if len(data) > MaxFileBytes {
+		return v1alpha1.TopicSpec{}, tooLarge("")
+	}
+	d := &decoder{}
+	spec := v1alpha1.DefaultTopicSpec()
+	switch roots := d.parse(data); {
+	case len(d.errs) > 0:
+	case len(roots) > 1:
+		d.errorf(0, "", "the request holds %d documents; send one", len(roots))
+	case len(roots) == 1:
+		spec = d.topicSpec(roots[0])
+	}
+	if len(d.errs) > 0 {
+		return v1alpha1.TopicSpec{}, d.errs
+	}
+	return spec, nil
+}
+
 // repeated returns an error for every document that names an object which an
 // earlier one named.
 func repeated(docs []Document) Errors {
