@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/wire"
 )
 
 // ErrTopicGone is what a Backend answers to a publish, a read or a lookup whose
@@ -36,7 +37,7 @@ type Backend interface {
 	// Info returns who this node is. It does not change while the node runs.
 	Info() Info
 	// Now returns the reference time in microseconds and its eps.
-	Now() (us, eps int64)
+	Now() (us uint64, eps int64)
 	// Nodes returns a line per configured node, in the order of the cluster.
 	Nodes() []Node
 	// NotReady returns why the node is not ready, one reason a line; empty: ready.
@@ -95,14 +96,14 @@ type Backend interface {
 	// call. Session: it has applied each group to at least the floor's index.
 	// Local: it does not wait. It returns the time, in microseconds, up to which
 	// the answer is complete.
-	Barrier(ctx context.Context, level Level, floors []Floor) (asOf int64, err error)
+	Barrier(ctx context.Context, level Level, floors []Floor) (asOf uint64, err error)
 
 	// Bounds returns the first offset that a partition still has and the next one
 	// it will give.
 	Bounds(s Stream) (first, next uint64, err error)
 	// Seek returns the offset of the first record whose stamp is at least ts, or
 	// the next offset when there is none. It may read the disk.
-	Seek(s Stream, ts int64) (offset uint64, err error)
+	Seek(s Stream, ts uint64) (offset uint64, err error)
 	// Read returns committed and applied batches in the order of their offsets:
 	// first the one that holds from, then those that follow while they fit into
 	// maxBytes; at least one if there is any. An offset at or past the end gives
@@ -132,13 +133,13 @@ const (
 )
 
 // Level says how much a read must have seen.
-type Level uint8
+type Level = wire.ReadLevel
 
-// The read levels of the protocol.
+// The read levels.
 const (
-	Session      Level = iota // what this connection has written or read
-	Linearizable              // what anybody had acknowledged when it was asked
-	Local                     // what this node has applied
+	Session      = wire.ReadSession      // what this connection has written or read
+	Linearizable = wire.ReadLinearizable // what anybody had acknowledged when it was asked
+	Local        = wire.ReadLocal        // what this node has applied
 )
 
 // Info says who a node is.
@@ -217,7 +218,8 @@ type Receipt struct {
 	Offset  uint64
 	Unknown bool
 
-	TS, Eps int64
+	TS      uint64
+	Eps     int64
 	Lamport uint64
 
 	Group uint64 // of the shard; Term and Index are this group's
@@ -234,7 +236,8 @@ type Stored struct {
 	Base  uint64 // offset of the first record
 	Count uint32
 
-	TS, Eps int64
+	TS      uint64
+	Eps     int64
 	Lamport uint64
 	Term    uint64
 	Index   uint64

@@ -1,0 +1,35 @@
+package server
+
+import "testing"
+
+// The values are those of Kafka's own test of its hash (UtilsTest.testMurmur2).
+func TestMurmur2IsKafkas(t *testing.T) {
+	for in, want := range map[string]int32{
+		"21":                         -973932308,
+		"foobar":                     -790332482,
+		"a-little-bit-long-string":   -985981536,
+		"a-little-bit-longer-string": -1486304829,
+		"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+		"abc": 479470107,
+	} {
+		if got := int32(murmur2([]byte(in))); got != want {
+			t.Errorf("murmur2(%q) = %d, want %d", in, got, want)
+		}
+	}
+}
+
+func TestPartitionOfIsInRange(t *testing.T) {
+	seen := map[uint32]int{}
+	for i := range 1000 {
+		p := partitionOf([]byte{byte(i), byte(i >> 8)}, 7)
+		seen[p]++
+	}
+	for p := range seen {
+		if p >= 7 {
+			t.Errorf("partition %d of 7", p)
+		}
+	}
+	if len(seen) != 7 {
+		t.Errorf("1000 keys reached %d of 7 partitions", len(seen))
+	}
+}
