@@ -34,19 +34,20 @@ const (
 
 // The limits of what a manifest may ask for.
 const (
-	MaxNodes              = 99
-	MaxShards             = 1024
-	MaxPartitions         = 10_000
-	MaxDedupIDs           = 100_000_000
-	MaxMessageBytes       = 16 << 20
-	MaxDedupWindow        = Duration(30 * 24 * time.Hour)
-	MaxTerminationGrace   = Duration(time.Hour)
-	MinElectionTimeout    = Duration(100 * time.Millisecond)
-	MaxElectionTimeout    = Duration(time.Minute)
-	MaxBackoff            = Duration(time.Hour)
-	maxTopicNameLength    = 249
-	maxHostLength         = 253
-	maxLabelsAndSuchBytes = 64 << 10
+	MaxNodes            = 99
+	MaxShards           = 1024
+	MaxPartitions       = 10_000
+	MaxDedupIDs         = 100_000_000
+	MaxMessageBytes     = 16 << 20
+	MaxDedupWindow      = Duration(30 * 24 * time.Hour)
+	MaxTerminationGrace = Duration(time.Hour)
+	MinElectionTimeout  = Duration(100 * time.Millisecond)
+	MaxElectionTimeout  = Duration(time.Minute)
+	MinBackoff          = Duration(10 * time.Millisecond)
+	MaxBackoff          = Duration(time.Hour)
+	maxTopicNameLength  = 249
+	maxHostLength       = 253
+	maxAnnotationBytes  = 64 << 10
 )
 
 // Default fills in what depends on other fields: nodes from replicas, derived

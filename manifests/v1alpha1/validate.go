@@ -1,6 +1,11 @@
 package v1alpha1
 
-import "strings"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // FieldError says what is wrong with one field.
 type FieldError struct {
@@ -34,33 +39,61 @@ func (errs FieldErrors) Err() error {
 	return errs
 }
 
-// Validate returns what is wrong with the cluster by itself, in the order of
-// the fields. Call Default before.
-func (c *Cluster) Validate() FieldErrors { return nil }
+func (errs *FieldErrors) add(field, format string, args ...any) {
+	*errs = append(*errs, FieldError{Field: field, Message: fmt.Sprintf(format, args...)})
+}
 
-// ValidateStored returns what is wrong with a cluster that is about to be
-// stored, beyond Validate: its data root must be absolute by now.
-func (c *Cluster) ValidateStored() FieldErrors { return nil }
+// notYet refuses a field whose effect is not built yet, unless it holds its
+// default.
+func notYet[T comparable](errs *FieldErrors, field string, value, byDefault T) {
+	if value != byDefault {
+		errs.add(field, "is %v; other values than %v are not supported yet", value, byDefault)
+	}
+}
 
-// ValidateUpdate returns why the cluster cannot take the place of old. Both
-// have their defaults and are valid by themselves.
-func (c *Cluster) ValidateUpdate(old *Cluster) FieldErrors { return nil }
+// inRange refuses a value outside of low to high.
+func inRange[T ~int | ~int64](errs *FieldErrors, field string, value, low, high T) {
+	if value < low || value > high {
+		errs.add(field, "is %v; the range is %v to %v", value, low, high)
+	}
+}
 
-// ValidateAmong returns why the cluster cannot live beside the others: a port
-// or a data folder that one of them uses, named. A cluster of the same name
-// among the others is skipped.
-func (c *Cluster) ValidateAmong(others []Cluster) FieldErrors { return nil }
+// oneOf refuses a value that is not in the list.
+func oneOf[T ~string](errs *FieldErrors, field string, value T, values ...T) {
+	if !slices.Contains(values, value) {
+		words := make([]string, len(values))
+		for i, v := range values {
+			words[i] = string(v)
+		}
+		errs.add(field, "is %q; write %s", value, strings.Join(words, ", "))
+	}
+}
 
-// Validate returns what is wrong with the topic by itself. An empty namespace
-// is accepted: it is filled in while there is only one cluster.
-func (t *Topic) Validate() FieldErrors { return nil }
+// fixed refuses a change of a field that is fixed once applied.
+func fixed[T comparable](errs *FieldErrors, field string, value, old T) {
+	if value != old {
+		errs.add(field, "is fixed once applied: it is %v and cannot become %v", old, value)
+	}
+}
 
-// Validate returns what is wrong with the spec; the fields are named from
-// "spec". A node validates the body of PUT /v1/topics/{t} with it.
-func (s *TopicSpec) Validate() FieldErrors { return nil }
+const (
+	namePattern = "1 to 63 of the characters a-z 0-9 -, neither first nor last a -"
+	maxName     = 63
+)
 
-// ValidateUpdate returns why the topic cannot take the place of old.
-func (t *Topic) ValidateUpdate(old *Topic) FieldErrors { return nil }
+// validName reports whether s is a DNS label, which every object but a topic
+// has as its name: it becomes a folder's name and part of addresses.
+func validName(s string) bool {
+	if s == "" || len(s) > maxName || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
 
 // ValidTopicName reports whether a topic may have this name: 1 to 249 of the
 // characters A-Z a-z 0-9 . _ -
@@ -71,6 +104,71 @@ func ValidTopicName(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// validateMeta checks what a person may write into metadata.
+func validateMeta(errs *FieldErrors, m *ObjectMeta) {
+	validateLabels(errs, "metadata.labels", m.Labels)
+	size := 0
+	for _, key := range slices.Sorted(maps.Keys(m.Annotations)) {
+		if !validLabelKey(key) {
+			errs.add("metadata.annotations", "%q is not the name of an annotation, such as team or example.com/team", key)
+		}
+		size += len(key) + len(m.Annotations[key])
+	}
+	if size > maxAnnotationBytes {
+		errs.add("metadata.annotations", "hold %d bytes; the most is %d", size, maxAnnotationBytes)
+	}
+}
+
+func validateLabels(errs *FieldErrors, field string, labels map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if !validLabelKey(key) {
+			errs.add(field, "%q is not the name of a label, such as zone or example.com/zone", key)
+		}
+		if value := labels[key]; value != "" && !validLabelWord(value) {
+			errs.add(field+"."+key, "%q is not the value of a label: it has 1 to 63 of the characters A-Z a-z 0-9 . _ -, the first and last a letter or digit", value)
+		}
+	}
+}
+
+// validLabelKey reports whether s is a word, or a DNS name, a slash and a word,
+// as Kubernetes names labels.
+func validLabelKey(s string) bool {
+	prefix, word, ok := strings.Cut(s, "/")
+	if !ok {
+		return validLabelWord(s)
+	}
+	return validHostName(prefix) && validLabelWord(word)
+}
+
+func validLabelWord(s string) bool {
+	if s == "" || len(s) > maxName || !alphanumeric(s[0]) || !alphanumeric(s[len(s)-1]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !(alphanumeric(c) || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func alphanumeric(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// validHostName reports whether s has the form of a DNS name.
+func validHostName(s string) bool {
+	if s == "" || len(s) > maxHostLength {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if !validName(strings.ToLower(label)) {
 			return false
 		}
 	}
