@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
 )
 
 // resource is a kind of object that the controller serves.
@@ -11,28 +13,15 @@ type resource struct {
 	plural   string // in paths and messages: nodes
 	singular string // in names: node/n2
 	kind     string // in objects: Node
-	short    string // what one may type instead
-}
-
-var resources = []resource{
-	{"clusters", "cluster", "Cluster", "cl"},
-	{"nodes", "node", "Node", "no"},
-	{"topics", "topic", "Topic", "to"},
 }
 
 // resourceOf finds a resource by any of its names, in any case.
 func resourceOf(name string) (resource, error) {
-	lower := strings.ToLower(name)
-	for _, r := range resources {
-		if lower == r.plural || lower == r.singular || lower == r.short {
-			return r, nil
-		}
+	kind, ok := v1alpha1.KindOf(name)
+	if !ok {
+		return resource{}, fmt.Errorf("there is no resource type %q: it is one of clusters, nodes, topics", name)
 	}
-	known := make([]string, len(resources))
-	for i, r := range resources {
-		known[i] = r.plural
-	}
-	return resource{}, fmt.Errorf("there is no resource type %q: it is one of %s", name, strings.Join(known, ", "))
+	return resource{v1alpha1.Resource(kind), strings.ToLower(kind), kind}, nil
 }
 
 // target is a resource, or some objects of it by name.
@@ -49,7 +38,11 @@ func parseTargets(args []string) ([]target, error) {
 	}
 	if !strings.Contains(args[0], "/") {
 		var targets []target
-		for _, name := range strings.Split(args[0], ",") {
+		kinds := strings.Split(args[0], ",")
+		if strings.EqualFold(args[0], "all") {
+			kinds = []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindTopic}
+		}
+		for _, name := range kinds {
 			r, err := resourceOf(name)
 			if err != nil {
 				return nil, err

@@ -25,7 +25,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/wiber/wiber/config"
 	"github.com/wiber/wiber/timesvc"
 )
 
@@ -49,7 +51,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return report(stderr, root.ExecuteContext(ctx))
 }
 
-// app is what every command needs of the process, and the global flags.
+// app is what every command needs of the process, and its settings.
 type app struct {
 	stdin  io.Reader
 	stdout io.Writer
@@ -57,10 +59,8 @@ type app struct {
 	clock  timesvc.Clock
 	http   *http.Client
 
-	server    string
-	cluster   string
-	output    string
-	noHeaders bool
+	settings config.Config // valid once a command runs
+	output   string        // what of settings.Output this command knows, else empty
 }
 
 // outputsKey is the annotation in which a command names the values of -o that
@@ -72,8 +72,8 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wiberctl",
 		Short: "Run and use a Wiber cluster",
-		Long: `wiberctl is all of Wiber in one binary: the command line, the controller
-and a node. "wiberctl up" starts a three-node cluster on this machine.`,
+		Long: `wiberctl is all of Wiber in one binary: the command line, the controller and
+a node. "wiberctl up" starts a three-node cluster on this machine.`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -88,13 +88,21 @@ and a node. "wiberctl up" starts a three-node cluster on this machine.`,
 		return &usageError{cmd.CommandPath(), err}
 	})
 
+	// The values of these flags are read by config, with the environment and
+	// the settings file below them.
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.server, "server", "", "the controller's `URL` (default: http://127.0.0.1:8080, or with GATEWAY_PORT that port)")
-	flags.StringVar(&a.cluster, "cluster", "", "the cluster's `name`; needed only if there are several")
-	flags.StringVarP(&a.output, "output", "o", "", "output `format`: wide, json, yaml, name, jsonpath=…; what is possible depends on the command")
-	flags.BoolVar(&a.noHeaders, "no-headers", false, "print tables without their header line")
+	flags.String(config.Server, "", "the controller's `URL` (default http://127.0.0.1:8080, or with GATEWAY_PORT that port)")
+	flags.String(config.Cluster, "", "the cluster's `name`; needed only if there are several")
+	flags.StringP(config.Output, "o", "", "output `format`, as far as a command has it: wide, json, yaml, name, value, jsonpath=…")
+	flags.Bool(config.NoHeaders, false, "print tables without their header line")
 
 	root.AddCommand(
+		a.applyCommand(),
+		a.getCommand(),
+		a.killCommand(),
+		a.restartCommand(),
+		a.startCommand(),
+		a.stopCommand(),
 		a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
@@ -110,19 +118,35 @@ and a node. "wiberctl up" starts a three-node cluster on this machine.`,
 	return root
 }
 
-// settle checks the global flags before a command runs and fills in what was
-// not given.
+// settle gathers the settings of the command that is about to run.
 func (a *app) settle(cmd *cobra.Command) error {
-	if a.output == "" {
+	given := map[string]string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+	settings, err := config.Load(config.Sources{Flags: given})
+	if err != nil {
+		return err
+	}
+	a.settings = settings
+	if settings.Output == "" {
 		return nil
 	}
 	known := strings.Fields(cmd.Annotations[outputsKey])
-	kind, _, _ := strings.Cut(a.output, "=")
-	if slices.Contains(known, kind) {
-		return nil
-	}
-	if len(known) == 0 {
+	kind, _, _ := strings.Cut(settings.Output, "=")
+	switch {
+	case slices.Contains(known, kind):
+		a.output = settings.Output
+	case given[config.Output] == "":
+		// A format from the environment or the settings file is a wish for
+		// the commands that have it.
+	case len(known) == 0:
 		return &usageError{cmd.CommandPath(), fmt.Errorf("%s has no -o", cmd.CommandPath())}
+	default:
+		return &usageError{cmd.CommandPath(), fmt.Errorf("-o %s: the format is one of %s", settings.Output, strings.Join(known, ", "))}
 	}
-	return &usageError{cmd.CommandPath(), fmt.Errorf("unknown output format %q: it is one of %s", a.output, strings.Join(known, ", "))}
+	return nil
+}
+
+// controller is the controller that the settings name.
+func (a *app) controller() *server {
+	return &server{base: a.settings.Server, cluster: a.settings.Cluster, http: a.http, clock: a.clock}
 }

@@ -13,13 +13,17 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/timesvc"
 )
 
 // maxAnswer bounds what is read of one answer of the controller.
 const maxAnswer = 64 << 20
 
 // apiPath is where the controller serves objects.
-const apiPath = "/apis/wiber.dev/v1alpha1/"
+const apiPath = "/apis/" + v1alpha1.APIVersion + "/"
 
 // server speaks to the controller's HTTP API. Its methods may be called
 // concurrently; the bodies they return belong to the caller.
@@ -27,6 +31,7 @@ type server struct {
 	base    string // without a final slash
 	cluster string
 	http    *http.Client
+	clock   timesvc.Clock
 }
 
 // unreachableError says that nobody listens at the controller's address.
@@ -70,7 +75,7 @@ func (s *server) do(ctx context.Context, method, path string, query url.Values, 
 	if query == nil {
 		query = url.Values{}
 	}
-	if s.cluster != "" {
+	if s.cluster != "" && !query.Has("cluster") {
 		query.Set("cluster", s.cluster)
 	}
 	target := s.base + path
@@ -118,9 +123,8 @@ func (s *server) do(ctx context.Context, method, path string, query url.Values, 
 // {"error":{code,message}}, or the answer of a program that is no controller.
 func decodeError(base string, header http.Header, status int, body []byte) error {
 	var refusal struct {
-		Reason  string `json:"reason"`
-		Message string `json:"message"`
-		Error   struct {
+		v1alpha1.Status
+		Error struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"error"`
@@ -130,7 +134,7 @@ func decodeError(base string, header http.Header, status int, body []byte) error
 		case refusal.Error.Message != "":
 			return &serverError{status, refusal.Error.Code, refusal.Error.Message}
 		case refusal.Message != "":
-			return &serverError{status, cmp.Or(refusal.Reason, http.StatusText(status)), refusal.Message}
+			return &serverError{status, cmp.Or(string(refusal.Reason), http.StatusText(status)), refusal.Message}
 		}
 	}
 	return fmt.Errorf("%s answered %d %s, which is no answer of a Wiber controller", base, status, http.StatusText(status))
@@ -152,4 +156,19 @@ func (s *server) get(ctx context.Context, path string, query url.Values, v any) 
 func (s *server) post(ctx context.Context, path string, query url.Values) error {
 	_, err := s.do(ctx, http.MethodPost, path, query, nil)
 	return err
+}
+
+// pause waits for d, or returns why ctx ended first.
+func (s *server) pause(ctx context.Context, d time.Duration) error { return pause(ctx, s.clock, d) }
+
+// pause waits for d, or returns why ctx ended first.
+func pause(ctx context.Context, clock timesvc.Clock, d time.Duration) error {
+	timer := clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C():
+		return nil
+	}
 }

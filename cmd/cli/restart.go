@@ -1,0 +1,23 @@
+package cli
+
+import (
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+// restartCommand stops and starts a node gracefully.
+func (a *app) restartCommand() *cobra.Command {
+	var force bool
+	cmd := a.nodeCommand("restart NODE", "Drain, stop and start a node",
+		`Drains a node, stops it and starts it again; returns when the new process
+runs. It is refused while it would cost the cluster its majority, unless forced.`,
+		"restarted", func() (url.Values, error) {
+			if force {
+				return url.Values{"force": {"true"}}, nil
+			}
+			return nil, nil
+		})
+	cmd.Flags().BoolVar(&force, "force", false, "restart even if the cluster loses its majority meanwhile")
+	return cmd
+}

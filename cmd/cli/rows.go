@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+)
+
+// rows are the cells of a table of objects. The first narrow columns are
+// printed always, the rest with -o wide.
+type rows struct {
+	header     []string // without NAME
+	narrow     int
+	names      []string
+	namespaces []string
+	cells      [][]string
+}
+
+// rowsOf makes the rows of what was read.
+func rowsOf(f found, now time.Time) (*rows, error) {
+	switch f.resource.kind {
+	case v1alpha1.KindCluster:
+		return makeRows(f, now, clusterColumns, clusterCells)
+	case v1alpha1.KindNode:
+		return makeRows(f, now, nodeColumns, nodeCells)
+	default:
+		return makeRows(f, now, topicColumns, topicCells)
+	}
+}
+
+// columns are the headers of one kind, without NAME.
+type columns struct{ narrow, wide []string }
+
+var (
+	clusterColumns = columns{[]string{"READY", "STATUS", "NODES", "SHARDS", "AGE"}, []string{"REPLICATION", "DATA-ROOT"}}
+	nodeColumns    = columns{[]string{"READY", "STATUS", "ROLE", "TERM", "COMMIT", "LAG", "RESTARTS", "AGE"}, []string{"PID", "PORTS", "UPTIME", "VERSION", "DATA-DIR"}}
+	topicColumns   = columns{[]string{"PARTITIONS", "DEDUP-WINDOW", "DELETION", "AGE"}, []string{"MAX-BYTES", "CREATED-BY"}}
+)
+
+func makeRows[T any](f found, now time.Time, c columns, cells func(*T, time.Time) []string) (*rows, error) {
+	r := &rows{header: slices.Concat(c.narrow, c.wide), narrow: len(c.narrow)}
+	for _, item := range f.items {
+		var typed T
+		if err := json.Unmarshal(item, &typed); err != nil {
+			return nil, fmt.Errorf("the controller's %s cannot be read: %w", f.resource.singular, err)
+		}
+		meta := any(&typed).(v1alpha1.Object).Meta()
+		r.names = append(r.names, meta.Name)
+		r.namespaces = append(r.namespaces, meta.Namespace)
+		r.cells = append(r.cells, cells(&typed, now))
+	}
+	return r, nil
+}
+
+// table makes the table: names carry their kind when several kinds are
+// printed, and a column names the cluster when there are several.
+func (r *rows) table(res resource, withKind, wide bool) *table {
+	columns := r.narrow
+	if wide {
+		columns = len(r.header)
+	}
+	namespaces := slices.Compact(slices.Sorted(slices.Values(r.namespaces)))
+	withCluster := len(namespaces) > 1
+	header := []string{"NAME"}
+	if withCluster {
+		header = []string{"CLUSTER", "NAME"}
+	}
+	t := newTable(slices.Concat(header, r.header[:columns])...)
+	for i, cells := range r.cells {
+		name := r.names[i]
+		if withKind {
+			name = res.singular + "/" + name
+		}
+		first := []string{name}
+		if withCluster {
+			first = []string{r.namespaces[i], name}
+		}
+		t.add(slices.Concat(first, cells[:columns])...)
+	}
+	return t
+}
+
+func clusterCells(c *v1alpha1.Cluster, now time.Time) []string {
+	return []string{
+		conditionCell(c.Generation, c.Status.Conditions, v1alpha1.ClusterReady),
+		clusterState(c),
+		fmt.Sprintf("%d/%d", c.Status.ReadyNodes, c.Status.Nodes),
+		strconv.Itoa(c.Spec.Shards),
+		age(c.CreationTimestamp.Time, now),
+		strconv.Itoa(c.Spec.ReplicationFactor),
+		c.Spec.DataRoot,
+	}
+}
+
+// clusterState is a cluster's conditions in one word.
+func clusterState(c *v1alpha1.Cluster) string {
+	is := func(condition string) bool { return v1alpha1.IsConditionTrue(c.Status.Conditions, condition) }
+	quorum := v1alpha1.FindCondition(c.Status.Conditions, v1alpha1.ClusterQuorumAvailable)
+	switch {
+	case c.DeletionTimestamp != nil:
+		return "Deleting"
+	case c.Status.ObservedGeneration != c.Generation:
+		return "Pending"
+	case is(v1alpha1.ClusterReady):
+		return "Ready"
+	case quorum != nil && quorum.Status == v1alpha1.ConditionFalse:
+		return "NoQuorum"
+	case is(v1alpha1.ClusterDegraded):
+		return "Degraded"
+	case is(v1alpha1.ClusterProgressing):
+		return "Progressing"
+	}
+	return "Unknown"
+}
+
+func nodeCells(n *v1alpha1.Node, now time.Time) []string {
+	s := &n.Status
+	restarts := strconv.Itoa(s.Restarts)
+	if s.Restarts > 0 && s.LastTermination != nil && !s.LastTermination.At.IsZero() {
+		restarts += " (" + age(s.LastTermination.At.Time, now) + " ago)"
+	}
+	pid, uptime := "", ""
+	if s.PID != 0 {
+		pid = strconv.Itoa(s.PID)
+		if s.StartedAt != nil {
+			uptime = age(s.StartedAt.Time, now)
+		}
+	}
+	return []string{
+		conditionCell(n.Generation, s.Conditions, v1alpha1.NodeReady),
+		nodeState(s, now),
+		string(s.Role),
+		strconv.FormatUint(s.Term, 10),
+		strconv.FormatUint(s.Commit, 10),
+		strconv.FormatUint(s.Lag, 10),
+		restarts,
+		age(n.CreationTimestamp.Time, now),
+		pid,
+		fmt.Sprintf("%d,%d,%d", n.Spec.Port, n.Spec.PeerPort, n.Spec.HTTPPort),
+		uptime,
+		s.Version,
+		s.DataDir,
+	}
+}
+
+// nodeState is a node's phase with its reason: "CrashLoopBackOff, next try in
+// 14s".
+func nodeState(s *v1alpha1.NodeStatus, now time.Time) string {
+	switch {
+	case s.Phase == "":
+		return string(v1alpha1.NodePending)
+	case s.Phase == v1alpha1.NodeCrashLoopBackOff && s.NextStart != nil:
+		wait := max(s.NextStart.Sub(now), 0).Round(time.Second)
+		return fmt.Sprintf("%s, next try in %s", s.Phase, duration.HumanDuration(wait))
+	case s.Reason != "" && s.Phase != v1alpha1.NodeRunning:
+		return string(s.Phase) + ", " + s.Reason
+	}
+	return string(s.Phase)
+}
+
+func topicCells(t *v1alpha1.Topic, now time.Time) []string {
+	return []string{
+		strconv.Itoa(t.Spec.Partitions),
+		t.Spec.DedupWindow.String(),
+		string(t.Spec.DeletionPolicy),
+		age(t.CreationTimestamp.Time, now),
+		strconv.Itoa(t.Spec.MaxMessageBytes),
+		t.Annotations[v1alpha1.AnnotationCreatedBy],
+	}
+}
+
+// conditionCell is a condition's status, "Unknown" when it is missing or about
+// an older spec.
+func conditionCell(generation int64, conditions []v1alpha1.Condition, condition string) string {
+	c := v1alpha1.FindCondition(conditions, condition)
+	if c == nil || c.ObservedGeneration != generation {
+		return string(v1alpha1.ConditionUnknown)
+	}
+	return string(c.Status)
+}
+
+// age is the time since a moment as kubectl writes it.
+func age(since, now time.Time) string {
+	if since.IsZero() {
+		return "<unknown>"
+	}
+	return duration.HumanDuration(now.Sub(since))
+}

@@ -1,0 +1,11 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// startCommand sets a node's wanted state to running.
+func (a *app) startCommand() *cobra.Command {
+	return a.nodeCommand("start NODE", "Start a stopped node",
+		`Sets the node's wanted state to running (spec.nodes[].stopped) and returns when
+its process runs.`,
+		"started", nil)
+}
