@@ -244,15 +244,15 @@ func (v *view) running(n Node, free bool) (Action, bool) {
 		stop.Disruptive = false // nothing is left to be disrupted
 		stop.Reason = cmp.Or(v.state.Down, "no node of the cluster should run")
 		return stop, true
+	case n.Request == ForceRestart:
+		stop.Reason = "a restart was forced"
+		return stop, true
 	case !inSpec:
 		stop.Reason = "it is not in the spec"
 		allowed = v.nothingToLose(n) || v.wanted < Quorum(len(v.spec.Nodes))
 	case !v.want(n.ID):
 		stop.Reason = "its spec says stopped"
 		allowed = v.nothingToLose(n) || v.wanted < Quorum(len(v.spec.Nodes))
-	case n.Request == ForceRestart:
-		stop.Reason = "a restart was forced"
-		return stop, true
 	case n.Request == Restart:
 		stop.Reason = "a restart was asked for"
 	case n.Outdated:
