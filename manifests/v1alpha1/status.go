@@ -125,6 +125,7 @@ func Invalid(kind, name string, errs FieldErrors) *Status {
 	}
 	s := NewStatus(ReasonInvalid, "%s %q is invalid: %s", kind, name, errs.Error())
 	s.about(kind, name)
+	s.Details.Kind = kind // here Kubernetes names the kind itself
 	for _, e := range errs {
 		s.Details.Causes = append(s.Details.Causes, StatusCause{Reason: "FieldValueInvalid", Message: e.Message, Field: e.Field})
 	}

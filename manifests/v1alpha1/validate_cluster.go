@@ -164,7 +164,8 @@ func (n *NodeSpec) socket(p nodePort) socket {
 }
 
 // validateCollisions refuses two ports of the cluster that are the same, derived
-// ones included.
+// ones included. It names the first collision of a node: the others usually
+// follow from it.
 func (s *ClusterSpec) validateCollisions(errs *FieldErrors) {
 	taken := map[socket]string{} // -> the field that has it
 	for i := range s.Nodes {
@@ -176,7 +177,7 @@ func (s *ClusterSpec) validateCollisions(errs *FieldErrors) {
 			field, says := portField(i, n, p)
 			if other, ok := taken[n.socket(p)]; ok {
 				errs.add(field, "%s on %s is already %s", says, n.Host, other)
-				continue
+				break
 			}
 			taken[n.socket(p)] = describePort(i, n, p)
 		}
@@ -261,6 +262,7 @@ func (c *Cluster) ValidateAmong(others []Cluster) FieldErrors {
 			if owner, ok := taken[n.socket(p)]; ok {
 				field, says := portField(i, n, p)
 				errs.add(field, "%s on %s is already %s", says, n.Host, owner)
+				break
 			}
 		}
 	}
@@ -269,6 +271,7 @@ func (c *Cluster) ValidateAmong(others []Cluster) FieldErrors {
 		for _, used := range slices.Sorted(maps.Keys(folders)) {
 			if inside(folder, used) || inside(used, folder) {
 				errs.add("spec.dataRoot", "the folder %s is used by %s; write another data root", used, folders[used])
+				return errs
 			}
 		}
 	}
