@@ -232,7 +232,11 @@ func (d *decoder) shortForm(root *yaml.Node) {
 	c.Name = DefaultCluster
 	c.Spec.Nodes = short.Nodes
 	c.Default()
-	d.finish(root, c, c.Validate(), func(path string) string { return strings.TrimPrefix(path, "spec.") })
+	errs := c.Validate()
+	for i := range errs { // as they are written here
+		errs[i].Message = strings.ReplaceAll(errs[i].Message, "spec.nodes[", "nodes[")
+	}
+	d.finish(root, c, errs, func(path string) string { return strings.TrimPrefix(path, "spec.") })
 }
 
 // topicSpec reads the fields of a topic's spec.
