@@ -15,16 +15,13 @@ type Request struct {
 	// The leader waits until its own catalogue has applied that far. 0 for
 	// requests to the catalogue group.
 	Catalogue uint64
-	// Lamport is the client's Lamport time, 0 for none; above MaxLamport it is
-	// ignored.
+	// Lamport is the client's Lamport time, 0 for none; what is above
+	// timesvc.MaxLamport counts as that.
 	Lamport uint64
 	// Kind and Body are the command. Body is immutable once made.
 	Kind Kind
 	Body []byte
 }
-
-// MaxLamport is the largest Lamport time that is taken from a client.
-const MaxLamport = 1 << 62
 
 // Effect says what an accepted catalogue command did.
 type Effect uint8
@@ -52,7 +49,7 @@ type Result struct {
 	// Expected is the producer's next number when Code is Gap.
 	Expected uint64
 	// The stamp and the entry. Of a duplicate they are those of the repetition:
-	// the first ones are read back from the log (Reader.Receipt).
+	// the first ones are read back from the log (Reader.At).
 	TS      uint64 // microseconds
 	EPS     int64  // microseconds, -1 when unsynchronised
 	Lamport uint64
@@ -110,10 +107,10 @@ type StreamRecord struct {
 	Len    uint32
 }
 
-// Located is a StreamRecord with the segment it lies in.
+// Located is a StreamRecord with the place of its bytes.
 type Located struct {
 	StreamRecord
-	Segment uint64
+	Pos Pos
 }
 
 // Spec is what a topic's owner may set.
