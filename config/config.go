@@ -88,7 +88,10 @@ type Config struct {
 	Nodes []string
 	// File is the settings file that was read, or empty.
 	File string
-	// NoColor is set by the variable NO_COLOR.
+	// TestClock is the variable WIBER_TEST_CLOCK, with which tests shift and
+	// drift a node's clock. It can only be given there.
+	TestClock string
+	// NoColor is set by the variable NO_COLOR, if it is not empty.
 	NoColor bool
 
 	from map[string]string
@@ -227,7 +230,10 @@ func (l *loader) defaults() error {
 // config checks every setting and returns them together.
 func (l *loader) config(file string) (Config, error) {
 	c := Config{File: file, from: l.from}
-	_, c.NoColor = l.LookupEnv("NO_COLOR")
+	c.TestClock, _ = l.LookupEnv("WIBER_TEST_CLOCK")
+	if value, ok := l.LookupEnv("NO_COLOR"); ok && value != "" {
+		c.NoColor = true
+	}
 	var errs []error
 	text := func(name string) string {
 		s, err := l.text(name)
