@@ -34,7 +34,7 @@ func ShardGroup(shard uint32) uint64 { return uint64(shard) + 1 }
 // context's error becomes NO_QUORUM for a read, TIMEOUT for a change; any other
 // is INTERNAL and logged.
 type Backend interface {
-	// Info returns who this node is. It does not change while the node runs.
+	// Info returns who this node is.
 	Info() Info
 	// Now returns the reference time in microseconds and its eps.
 	Now() (us uint64, eps int64)
@@ -58,13 +58,16 @@ type Backend interface {
 	// TopicChanges returns the topics that were made, configured or deleted since
 	// the version (0: all that exist), and the version to ask with next.
 	TopicChanges(since uint64) (changes []TopicChange, version uint64)
+	// CatalogueVersion returns the version that TopicChanges would return now.
+	CatalogueVersion() uint64
 	// Shard returns the data shard that holds a partition.
 	Shard(uid uint64, partition uint32) uint32
 	// Leader returns the node that leads a group as far as this node knows, or "".
 	Leader(group uint64) string
 
 	// EnsureTopic returns the topic of that name and makes it first if there is
-	// none; where topics are not made by publishing, the error is NO_TOPIC.
+	// none; where topics are not made by publishing, the error is NO_TOPIC. It
+	// never returns a topic for whose uid ErrTopicGone was answered before.
 	//
 	// EnsureTopic, PutTopic and DeleteTopic return when the change has committed
 	// and this node's copy of the catalogue shows it.
@@ -94,8 +97,11 @@ type Backend interface {
 	// Barrier waits until this node may answer a read that concerns the groups of
 	// floors. Linearizable: it has applied everything acknowledged before the
 	// call. Session: it has applied each group to at least the floor's index.
-	// Local: it does not wait. It returns the time, in microseconds, up to which
-	// the answer is complete.
+	// Local: it does not wait. The floors' groups are the shards that are read
+	// and, for a linearizable read, Catalogue. Barrier returns as_of, the time in
+	// microseconds up to which what follows is complete: for a linearizable read
+	// the reference time at which it was asked, otherwise the smallest of the
+	// groups' last applied stamps.
 	Barrier(ctx context.Context, level Level, floors []Floor) (asOf uint64, err error)
 
 	// Bounds returns the first offset that a partition still has and the next one
@@ -147,7 +153,9 @@ type Info struct {
 	Node    string
 	Cluster string
 	Version string
-	// MaxMessageBytes is the default of topics and the max= of the greeting.
+	// MaxMessageBytes is the largest message that any topic takes, at least the
+	// default of topics: the max= of the greeting. A connection keeps the value
+	// that it was greeted with.
 	MaxMessageBytes int
 }
 

@@ -1,0 +1,548 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/batch"
+	"github.com/wiber/wiber/topics/wire"
+)
+
+// Fake is a Backend in memory, for tests: one node that is always its own
+// majority, where everything happens at once and every number is predictable.
+// Stamps count up from FakeStart, one microsecond each; term is 1; the index of
+// a group counts its publishes.
+type Fake struct {
+	// To be set before use, if at all.
+	Shards       uint32 // default 4
+	NoAutoCreate bool
+	Max          int // MaxMessageBytes of the node and of topics made by publishing
+	Reasons      []string
+
+	mu       sync.Mutex
+	now      uint64
+	uids     uint64
+	version  uint64
+	topics   map[string]*fakeTopic
+	changes  []fakeChange
+	index    map[uint64]uint64
+	parts    map[Stream]*fakePartition
+	watchers map[*fakeWatch]struct{}
+	held     []*Publish
+	hold     bool
+	ensure   func(name string) error
+	barrier  func(ctx context.Context, level Level, floors []Floor) error
+	draining bool
+}
+
+// FakeStart is where the stamps of a Fake begin, in microseconds.
+const FakeStart = 1_795_341_600_000_000
+
+type fakeTopic struct {
+	Topic
+	object v1alpha1.Topic
+}
+
+type fakeChange struct {
+	version uint64
+	TopicChange
+}
+
+type fakePartition struct {
+	batches []Stored
+	next    uint64
+	first   uint64
+	ids     map[string]Receipt
+	seqs    map[string][]Receipt
+}
+
+type fakeWatch struct {
+	stream Stream // zero: topics
+	wake   func()
+	mu     sync.Mutex // held while wake runs, so that stop waits for it
+	off    bool
+}
+
+// NewFake returns a Fake without topics.
+func NewFake() *Fake {
+	return &Fake{
+		Shards: 4, Max: v1alpha1.DefaultMaxMessageBytes, now: FakeStart,
+		topics: map[string]*fakeTopic{}, index: map[uint64]uint64{},
+		parts: map[Stream]*fakePartition{}, watchers: map[*fakeWatch]struct{}{},
+	}
+}
+
+// Hold makes publishes wait until Release; what comes meanwhile is kept in order.
+func (f *Fake) Hold() {
+	f.mu.Lock()
+	f.hold = true
+	f.mu.Unlock()
+}
+
+// Held returns how many publishes wait.
+func (f *Fake) Held() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.held)
+}
+
+// Release carries out what was held and holds nothing more.
+func (f *Fake) Release() {
+	f.mu.Lock()
+	held := f.held
+	f.held, f.hold = nil, false
+	f.mu.Unlock()
+	for _, p := range held {
+		f.Publish(p)
+	}
+}
+
+// OnEnsure makes EnsureTopic ask check before it makes a topic.
+func (f *Fake) OnEnsure(check func(name string) error) {
+	f.mu.Lock()
+	f.ensure = check
+	f.mu.Unlock()
+}
+
+// OnBarrier makes Barrier ask check.
+func (f *Fake) OnBarrier(check func(ctx context.Context, level Level, floors []Floor) error) {
+	f.mu.Lock()
+	f.barrier = check
+	f.mu.Unlock()
+}
+
+// SetTime moves the stamps' clock to us, forwards only.
+func (f *Fake) SetTime(us uint64) {
+	f.mu.Lock()
+	f.now = max(f.now, us)
+	f.mu.Unlock()
+}
+
+// Trim forgets the messages of a partition below first.
+func (f *Fake) Trim(topic string, partition uint32, first uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[Stream{f.topics[topic].UID, partition}]
+	p.first = first
+	p.batches = slices.DeleteFunc(p.batches, func(b Stored) bool { return b.Base < first })
+}
+
+// Watches returns how many Watch and WatchTopics were not stopped.
+func (f *Fake) Watches() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.watchers)
+}
+
+// Draining says whether Drain was called.
+func (f *Fake) Draining() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.draining
+}
+
+// Append stores a batch as it is, as if a client had sent it whole.
+func (f *Fake) Append(topic string, partition uint32, b []byte) {
+	f.mu.Lock()
+	s := Stream{f.topics[topic].UID, partition}
+	f.storeLocked(s, b)
+	f.mu.Unlock()
+	f.wake(s)
+}
+
+// Info implements Backend.
+func (f *Fake) Info() Info {
+	return Info{Node: "n1", Cluster: "demo", Version: "v0-fake", MaxMessageBytes: f.Max}
+}
+
+// Now implements Backend.
+func (f *Fake) Now() (uint64, int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now, 0
+}
+
+// Nodes implements Backend.
+func (f *Fake) Nodes() []Node {
+	n1 := Node{ID: "n1", Role: "leader", Term: 1, LeaderOf: []string{"catalogue"}}
+	for s := range f.Shards {
+		n1.LeaderOf = append(n1.LeaderOf, strconv.Itoa(int(s)))
+	}
+	return []Node{n1, {ID: "n2", Role: "follower", Term: 1}}
+}
+
+// NotReady implements Backend.
+func (f *Fake) NotReady() []string { return f.Reasons }
+
+// Status implements Backend.
+func (f *Fake) Status() Status {
+	return Status{Node: "n1", Cluster: "demo", Version: "v0-fake", Incarnation: 1, Groups: []GroupStatus{
+		{ID: "catalogue", Role: "leader", Leader: "n1", Term: 1, Commit: 3, Applied: 3, Chain: "00"},
+	}}
+}
+
+// Identity implements Backend.
+func (f *Fake) Identity() Identity {
+	return Identity{Cluster: "demo", Node: "n1", UID: "u1", Incarnation: 1, PID: 7, BootID: "b1", DataDir: "/data/n1"}
+}
+
+// Drain implements Backend.
+func (f *Fake) Drain(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.draining = true
+	return nil
+}
+
+// Topic implements Backend.
+func (f *Fake) Topic(name string) (*Topic, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, ok := f.topics[name]
+	if !ok {
+		return nil, false
+	}
+	return &t.Topic, true
+}
+
+// Topics implements Backend.
+func (f *Fake) Topics(after string, limit int) []*Topic {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []*Topic
+	for name, t := range f.topics {
+		if name > after {
+			list = append(list, &t.Topic)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list[:min(limit, len(list))]
+}
+
+// TopicChanges implements Backend.
+func (f *Fake) TopicChanges(since uint64) ([]TopicChange, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var changes []TopicChange
+	for _, c := range f.changes {
+		if c.version > since {
+			changes = append(changes, c.TopicChange)
+		}
+	}
+	return changes, f.version
+}
+
+// CatalogueVersion implements Backend.
+func (f *Fake) CatalogueVersion() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.version
+}
+
+// Shard implements Backend.
+func (f *Fake) Shard(uid uint64, partition uint32) uint32 {
+	return uint32((uid + uint64(partition)) % uint64(f.Shards))
+}
+
+// Leader implements Backend.
+func (f *Fake) Leader(uint64) string { return "n1" }
+
+// EnsureTopic implements Backend.
+func (f *Fake) EnsureTopic(ctx context.Context, name string) (*Topic, error) {
+	f.mu.Lock()
+	check := f.ensure
+	f.mu.Unlock()
+	if check != nil {
+		if err := check(name); err != nil {
+			return nil, err
+		}
+	}
+	if t, ok := f.Topic(name); ok {
+		return t, nil
+	}
+	if f.NoAutoCreate {
+		return nil, wire.Errorf(wire.NoTopic, "no topic %s, and publishing makes none here", name)
+	}
+	object := v1alpha1.NewTopic()
+	object.Name = name
+	object.Annotations = map[string]string{v1alpha1.AnnotationCreatedBy: v1alpha1.CreatedByPublish}
+	object.Spec.MaxMessageBytes = f.Max
+	_, _, err := f.PutTopic(ctx, object)
+	t, _ := f.Topic(name)
+	return t, err
+}
+
+// TopicObject implements Backend.
+func (f *Fake) TopicObject(name string) (*v1alpha1.Topic, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, ok := f.topics[name]
+	if !ok {
+		return nil, false
+	}
+	return t.object.Clone(), true
+}
+
+// PutTopic implements Backend.
+func (f *Fake) PutTopic(_ context.Context, want *v1alpha1.Topic) (*v1alpha1.Topic, Effect, error) {
+	f.mu.Lock()
+	object, effect, err := f.putLocked(want)
+	f.mu.Unlock()
+	if err == nil {
+		f.wake(Stream{})
+	}
+	return object, effect, err
+}
+
+func (f *Fake) putLocked(want *v1alpha1.Topic) (*v1alpha1.Topic, Effect, error) {
+	effect := Created
+	after := want.Clone()
+	old, exists := f.topics[want.Name]
+	if exists {
+		if after.Annotations == nil {
+			after.Annotations = old.object.Annotations
+		}
+		if old.object.Spec == after.Spec {
+			return old.object.Clone(), Unchanged, nil
+		}
+		if after.Spec.Partitions < old.object.Spec.Partitions {
+			return nil, "", &RefusedError{fmt.Sprintf("spec.partitions: %d is less than %d: partitions can only grow", after.Spec.Partitions, old.object.Spec.Partitions)}
+		}
+		effect = Configured
+		after.UID, after.Generation, after.CreationTimestamp = old.object.UID, old.object.Generation+1, old.object.CreationTimestamp
+	} else {
+		f.uids++
+		after.UID, after.Generation = strconv.FormatUint(f.uids, 10), 1
+		after.CreationTimestamp = v1alpha1.Time{Time: time.UnixMicro(int64(f.now)).UTC()}
+	}
+	after.Namespace = "demo"
+	uid, _ := strconv.ParseUint(after.UID, 10, 64)
+	t := &fakeTopic{object: *after, Topic: Topic{
+		Name: want.Name, UID: uid, Generation: uint64(after.Generation),
+		Partitions: uint32(after.Spec.Partitions), MaxMessageBytes: after.Spec.MaxMessageBytes,
+	}}
+	f.topics[want.Name] = t
+	for p := range t.Partitions {
+		if s := (Stream{uid, p}); f.parts[s] == nil {
+			f.parts[s] = &fakePartition{ids: map[string]Receipt{}, seqs: map[string][]Receipt{}}
+		}
+	}
+	f.version++
+	f.changes = append(f.changes, fakeChange{f.version, TopicChange{t.Name, &t.Topic}})
+	return after.Clone(), effect, nil
+}
+
+// DeleteTopic implements Backend.
+func (f *Fake) DeleteTopic(_ context.Context, name string, allowDataLoss bool) error {
+	f.mu.Lock()
+	t, ok := f.topics[name]
+	if !ok {
+		f.mu.Unlock()
+		return wire.Errorf(wire.NoTopic, "no topic %s", name)
+	}
+	if t.object.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !allowDataLoss {
+		f.mu.Unlock()
+		return &RefusedError{"the deletionPolicy of " + name + " is Retain: allow data loss to delete it with its messages"}
+	}
+	delete(f.topics, name)
+	for p := range t.Partitions {
+		delete(f.parts, Stream{t.UID, p})
+	}
+	f.version++
+	f.changes = append(f.changes, fakeChange{f.version, TopicChange{Name: name}})
+	f.mu.Unlock()
+	f.wake(Stream{})
+	for p := range t.Partitions {
+		f.wake(Stream{t.UID, p})
+	}
+	return nil
+}
+
+// Publish implements Backend.
+func (f *Fake) Publish(p *Publish) {
+	f.mu.Lock()
+	if f.hold {
+		f.held = append(f.held, p)
+		f.mu.Unlock()
+		return
+	}
+	r, stored, err := f.publishLocked(p)
+	f.mu.Unlock()
+	p.Done.Complete(r, err)
+	if stored {
+		f.wake(Stream{p.UID, p.Partition})
+	}
+}
+
+func (f *Fake) publishLocked(p *Publish) (r Receipt, stored bool, err error) {
+	s := Stream{p.UID, p.Partition}
+	part := f.parts[s]
+	if part == nil {
+		return r, false, ErrTopicGone
+	}
+	if p.ID != "" {
+		if r, ok := part.ids[p.ID]; ok {
+			r.Duplicate, r.Synced = true, 3
+			return r, false, nil
+		}
+	}
+	if p.Producer != "" {
+		switch receipts := part.seqs[p.Producer]; {
+		case p.Seq <= uint64(len(receipts)):
+			r := receipts[p.Seq-1]
+			r.Duplicate, r.Synced = true, 3
+			return r, false, nil
+		case p.Seq != uint64(len(receipts))+1:
+			return r, false, wire.GapError(uint64(len(receipts)) + 1)
+		}
+	}
+	r = f.storeLocked(s, p.Batch)
+	if p.ID != "" {
+		part.ids[p.ID] = r
+	}
+	if p.Producer != "" {
+		part.seqs[p.Producer] = append(part.seqs[p.Producer], r)
+	}
+	return r, true, nil
+}
+
+func (f *Fake) storeLocked(s Stream, b []byte) Receipt {
+	part, group := f.parts[s], ShardGroup(f.Shard(s.UID, s.Partition))
+	f.now++
+	f.index[group]++
+	count := batch.Batch(b).Count()
+	r := Receipt{
+		Offset: part.next, TS: f.now, Lamport: f.now - FakeStart, Group: group, Term: 1,
+		Index: f.index[group], Synced: 2, Replicas: 3,
+	}
+	part.batches = append(part.batches, Stored{
+		Base: r.Offset, Count: uint32(count), TS: r.TS, Eps: r.Eps, Lamport: r.Lamport,
+		Term: r.Term, Index: r.Index, Batch: b,
+	})
+	part.next += uint64(count)
+	return r
+}
+
+// Barrier implements Backend.
+func (f *Fake) Barrier(ctx context.Context, level Level, floors []Floor) (uint64, error) {
+	f.mu.Lock()
+	check, now := f.barrier, f.now
+	f.mu.Unlock()
+	if check != nil {
+		if err := check(ctx, level, floors); err != nil {
+			return 0, err
+		}
+	}
+	return now, ctx.Err()
+}
+
+// Bounds implements Backend.
+func (f *Fake) Bounds(s Stream) (first, next uint64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[s]
+	if p == nil {
+		return 0, 0, ErrTopicGone
+	}
+	return p.first, p.next, nil
+}
+
+// Seek implements Backend.
+func (f *Fake) Seek(s Stream, ts uint64) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[s]
+	if p == nil {
+		return 0, ErrTopicGone
+	}
+	for _, b := range p.batches {
+		if b.TS >= ts {
+			return b.Base, nil
+		}
+	}
+	return p.next, nil
+}
+
+// Read implements Backend.
+func (f *Fake) Read(s Stream, from uint64, maxBytes int) ([]Stored, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[s]
+	if p == nil {
+		return nil, ErrTopicGone
+	}
+	i := sort.Search(len(p.batches), func(i int) bool {
+		return p.batches[i].Base+uint64(p.batches[i].Count) > from
+	})
+	var out []Stored
+	for size := 0; i < len(p.batches); i++ {
+		if size += len(p.batches[i].Batch); len(out) > 0 && size > maxBytes {
+			break
+		}
+		out = append(out, p.batches[i])
+	}
+	return out, nil
+}
+
+// ReadBack implements Backend.
+func (f *Fake) ReadBack(s Stream, until uint64, maxBytes int) ([]Stored, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[s]
+	if p == nil {
+		return nil, ErrTopicGone
+	}
+	i := sort.Search(len(p.batches), func(i int) bool { return p.batches[i].Base >= until })
+	var out []Stored
+	for size := 0; i > 0; i-- {
+		if size += len(p.batches[i-1].Batch); len(out) > 0 && size > maxBytes {
+			break
+		}
+		out = append(out, p.batches[i-1])
+	}
+	return out, nil
+}
+
+// Watch implements Backend.
+func (f *Fake) Watch(s Stream, wake func()) (stop func()) {
+	w := &fakeWatch{stream: s, wake: wake}
+	f.mu.Lock()
+	f.watchers[w] = struct{}{}
+	f.mu.Unlock()
+	return func() {
+		f.mu.Lock()
+		delete(f.watchers, w)
+		f.mu.Unlock()
+		w.mu.Lock()
+		w.off = true
+		w.mu.Unlock()
+	}
+}
+
+// WatchTopics implements Backend.
+func (f *Fake) WatchTopics(wake func()) (stop func()) { return f.Watch(Stream{}, wake) }
+
+// wake calls the watchers of a stream; those of the zero Stream watch topics.
+func (f *Fake) wake(s Stream) {
+	f.mu.Lock()
+	var called []*fakeWatch
+	for w := range f.watchers {
+		if w.stream == s {
+			called = append(called, w)
+		}
+	}
+	f.mu.Unlock()
+	for _, w := range called {
+		w.mu.Lock()
+		if !w.off {
+			w.wake()
+		}
+		w.mu.Unlock()
+	}
+}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/wiber/wiber/topics/wire"
+)
+
+// topicList is a TOPICS: a line for each partition, topic by topic.
+type topicList struct {
+	b     Backend
+	want  []wire.Topic // none: all
+	after string
+	n     int
+}
+
+func newTopicList(b Backend, q *wire.Request) *topicList {
+	return &topicList{b: b, want: append([]wire.Topic(nil), q.Topics...)}
+}
+
+// prepare implements job; there is nothing to wait for.
+func (*topicList) prepare(context.Context) *wire.Error { return nil }
+
+// emit implements job.
+func (l *topicList) emit(dst []byte) ([]byte, bool) {
+	const page = 128
+	for len(dst) < flushBytes {
+		list := l.b.Topics(l.after, page)
+		if len(list) == 0 {
+			return wire.AppendEndCount(dst, l.n), false
+		}
+		for _, t := range list {
+			dst = l.lines(dst, t)
+		}
+		l.after = list[len(list)-1].Name
+	}
+	return dst, true
+}
+
+func (l *topicList) lines(dst []byte, t *Topic) []byte {
+	for p := range t.Partitions {
+		if !l.wants(t.Name, p) {
+			continue
+		}
+		first, next, err := l.b.Bounds(Stream{t.UID, p})
+		if err != nil {
+			continue // gone meanwhile
+		}
+		shard := l.b.Shard(t.UID, p)
+		dst = wire.AppendTopicLine(dst, &wire.TopicLine{
+			Topic: t.Name, Partition: int(p), Partitions: int(t.Partitions), Shard: int(shard),
+			Leader: l.b.Leader(ShardGroup(shard)), First: first, Next: next,
+		})
+		l.n++
+	}
+	return dst
+}
+
+func (l *topicList) wants(name string, partition uint32) bool {
+	for _, w := range l.want {
+		if w.Matches(name, int(partition)) {
+			return true
+		}
+	}
+	return len(l.want) == 0
+}
+
+// nodeList is an INFO.
+type nodeList struct{ b Backend }
+
+// prepare implements job; there is nothing to wait for.
+func (*nodeList) prepare(context.Context) *wire.Error { return nil }
+
+// emit implements job.
+func (l *nodeList) emit(dst []byte) ([]byte, bool) {
+	nodes := l.b.Nodes()
+	for _, n := range nodes {
+		leads := strings.Join(n.LeaderOf, ",")
+		if leads == "" {
+			leads = "-"
+		}
+		dst = wire.AppendNodeLine(dst, &wire.NodeLine{Node: n.ID, Fields: []wire.Field{
+			{Name: "role", Value: n.Role},
+			{Name: "term", Value: strconv.FormatUint(n.Term, 10)},
+			{Name: "leads", Value: leads},
+		}})
+	}
+	return wire.AppendEndCount(dst, len(nodes)), false
+}

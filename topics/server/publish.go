@@ -1,0 +1,265 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/wiber/wiber/timesvc"
+	"github.com/wiber/wiber/topics/batch"
+	"github.com/wiber/wiber/topics/wire"
+)
+
+// publish is a PUB or PUBN on its way: its reply and what the backend gets.
+type publish struct {
+	reply
+	Publish
+	s *session
+
+	to       wire.Topic
+	hashed   bool // by key, else by id
+	hash     uint32
+	bytes    int           // what maxMessageBytes counts
+	deadline time.Duration // on the monotonic clock
+	noack    bool
+	tries    int
+
+	topic   *Topic
+	receipt Receipt
+}
+
+const (
+	maxTries    = 3  // a topic that goes away under a publish so often is gone
+	maxEnsuring = 64 // topics that one session makes at the same time
+)
+
+// publish sends a message on its way. It waits only for memory, never for the
+// outcome of an earlier request.
+func (s *session) publish(ctx context.Context, q *wire.Request) error {
+	if q.Lamport > timesvc.MaxLamport {
+		return s.answer(ctx, &reply{tag: q.Tag, err: wire.Errorf(wire.Range, "lam=%d is over %d", q.Lamport, timesvc.MaxLamport)})
+	}
+	p := &publish{s: s, to: q.Topic, bytes: q.MessageBytes(), noack: q.NoAck}
+	p.tag, p.pub = q.Tag, p
+	record := batch.Record{Key: q.Key, ID: q.ID, Value: q.Payload, Timestamp: s.srv.clock.Now().UnixMilli()}
+	for _, h := range q.Headers {
+		record.Headers = append(record.Headers, batch.Header{Name: h.Name, Value: h.Value})
+	}
+	size := batch.HeaderBytes + 32 + 8*len(q.Headers) + p.bytes + len(q.ID) + len(batch.IDHeader)
+	if err := s.admit(ctx, &p.reply, size); err != nil {
+		return err
+	}
+	timeout := q.Timeout
+	if timeout == 0 {
+		timeout = s.srv.opts.PublishTimeout
+	}
+	p.deadline = s.srv.clock.Mono() + timeout
+	p.Topic = q.Topic.Name
+	p.Batch = batch.AppendRecord(make([]byte, 0, size), &record)
+	p.ID, p.Producer, p.Seq, p.Lamport = string(q.ID), q.Producer, q.Seq, q.Lamport
+	p.Done = p
+	switch {
+	case q.Key != nil:
+		p.hashed, p.hash = true, murmur2(q.Key)
+	case q.ID != nil:
+		p.hashed, p.hash = true, murmur2(q.ID)
+	}
+
+	s.mu.Lock()
+	if p.tag == "" {
+		s.pushLocked(&p.reply)
+	} else {
+		s.expectTaggedLocked(&p.reply)
+	}
+	s.mu.Unlock()
+	s.route(p)
+	return nil
+}
+
+// route is the publishes that wait until their topic is there.
+type route struct{ waiting []*publish }
+
+// route gives a publish to the backend, behind those that wait for the same topic.
+func (s *session) route(p *publish) {
+	s.routeMu.Lock()
+	defer s.routeMu.Unlock()
+	for {
+		if r, ok := s.routes[p.Topic]; ok {
+			r.waiting = append(r.waiting, p)
+			return
+		}
+		if t, ok := s.srv.backend.Topic(p.Topic); ok {
+			s.submit(p, t)
+			return
+		}
+		if len(s.routes) < maxEnsuring {
+			s.ensureLocked(p)
+			return
+		}
+		s.routed.Wait()
+	}
+}
+
+// ensureLocked has the topic made and the publish wait for it.
+func (s *session) ensureLocked(p *publish) {
+	name, timeout := p.Topic, p.deadline-s.srv.clock.Mono()
+	r := &route{waiting: []*publish{p}}
+	s.mu.Lock()
+	ok := s.goLocked(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, timeout)
+		defer cancel()
+		t, err := s.srv.backend.EnsureTopic(ctx, name)
+		s.routeMu.Lock()
+		defer s.routeMu.Unlock()
+		delete(s.routes, name)
+		s.routed.Broadcast()
+		for _, p := range r.waiting {
+			if err != nil {
+				p.refuse(err)
+			} else {
+				s.submit(p, t)
+			}
+		}
+	})
+	s.mu.Unlock()
+	if ok {
+		s.routes[name] = r
+	} else {
+		p.refuse(context.Canceled)
+	}
+}
+
+// submit chooses the partition and hands the publish to the backend.
+func (s *session) submit(p *publish, t *Topic) {
+	p.topic, p.UID = t, t.UID
+	p.Timeout = p.deadline - s.srv.clock.Mono()
+	switch {
+	case p.Timeout <= 0:
+		p.refuse(context.DeadlineExceeded)
+		return
+	case p.bytes > t.MaxMessageBytes:
+		p.fail(wire.Errorf(wire.TooLarge, "a message of %s has at most %d bytes (payload, key and headers), this one %d", t.Name, t.MaxMessageBytes, p.bytes))
+		return
+	case p.to.Partition != wire.AnyPartition:
+		if uint64(p.to.Partition) >= uint64(t.Partitions) {
+			p.fail(noPartition(t, p.to.Partition))
+			return
+		}
+		p.Partition = uint32(p.to.Partition)
+	case t.Partitions == 1:
+		p.Partition = 0
+	case p.Producer != "":
+		p.fail(wire.Errorf(wire.Syntax, "%s has %d partitions and p= counts in one: name it, as in %s/0", t.Name, t.Partitions, t.Name))
+		return
+	case p.hashed:
+		p.Partition = (p.hash & 0x7fffffff) % t.Partitions
+	default:
+		p.Partition = s.nextPartition(t)
+	}
+	s.srv.backend.Publish(&p.Publish)
+}
+
+// nextPartition goes round the topic's partitions. Sessions begin at different
+// ones. The caller holds routeMu.
+func (s *session) nextPartition(t *Topic) uint32 {
+	const remembered = 4096
+	turn, ok := s.turn[t.UID]
+	if !ok {
+		if len(s.turn) >= remembered {
+			clear(s.turn)
+		}
+		turn = s.srv.turn.Add(1) - 1
+	}
+	s.turn[t.UID] = turn + 1
+	return turn % t.Partitions
+}
+
+func noPartition(t *Topic, partition int) *wire.Error {
+	return wire.Errorf(wire.Range, "%s has no partition %d: it has %d, counted from 0", t.Name, partition, t.Partitions)
+}
+
+// Complete implements Completer.
+func (p *publish) Complete(r Receipt, err error) {
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	s := p.s
+	s.mu.Lock()
+	p.receipt = r
+	s.floors[r.Group] = max(s.floors[r.Group], r.Index)
+	wake := s.doneLocked(&p.reply)
+	s.mu.Unlock()
+	if wake {
+		s.wake()
+	}
+}
+
+// fail ends the publish with an error, or routes it again where its topic was
+// deleted under it.
+func (p *publish) fail(err error) {
+	s := p.s
+	if errors.Is(err, ErrTopicGone) && p.tries < maxTries {
+		p.tries++
+		s.mu.Lock()
+		ok := s.rerouting || s.goLocked(s.rerouteLoop)
+		if ok {
+			s.rerouting = true
+			s.gone = append(s.gone, p)
+		}
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+	}
+	s.finish(&p.reply, s.srv.problem(err, wire.Timeout))
+}
+
+// refuse ends a publish that never reached the backend.
+func (p *publish) refuse(err error) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = wire.Errorf(wire.NoQuorum, "topic %s could not be found or made in time: nothing was written, try again", p.Topic)
+	}
+	p.fail(err)
+}
+
+// rerouteLoop resolves the topics of publishes again, in the order in which they
+// failed, until there are none.
+func (s *session) rerouteLoop() {
+	for {
+		s.mu.Lock()
+		gone := s.gone
+		s.gone = nil
+		s.rerouting = len(gone) > 0
+		s.mu.Unlock()
+		if len(gone) == 0 {
+			return
+		}
+		s.routeMu.Lock()
+		for _, p := range gone {
+			if r, ok := s.routes[p.Topic]; ok {
+				r.waiting = append(r.waiting, p)
+			} else {
+				s.ensureLocked(p)
+			}
+		}
+		s.routeMu.Unlock()
+	}
+}
+
+// appendAck appends the receipt, or nothing where none was asked for.
+func (p *publish) appendAck(dst []byte) []byte {
+	if p.noack {
+		return dst
+	}
+	r := &p.receipt
+	ack := wire.Receipt{
+		Topic: p.topic.Name, Partition: int(p.Partition), Partitioned: p.topic.Partitions > 1,
+		Offset: r.Offset, TS: r.TS, Eps: r.Eps, Lamport: r.Lamport, Term: r.Term, Index: r.Index,
+		Synced: r.Synced, Replicas: r.Replicas, Duplicate: r.Duplicate,
+	}
+	if r.Unknown {
+		ack.Offset = wire.NoOffset
+	}
+	return wire.AppendAck(dst, &ack, p.tag)
+}

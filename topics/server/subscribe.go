@@ -1,0 +1,408 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strconv"
+
+	"github.com/wiber/wiber/topics/wire"
+)
+
+// subscription is a SUB. prepare resolves it in a goroutine of its own; from
+// emit on it belongs to writeLoop.
+type subscription struct {
+	s     *session
+	sid   string
+	want  []wire.Topic
+	from  wire.Position
+	limit uint64
+
+	left    uint64 // messages that may still be given
+	version uint64 // of the catalogue, up to which sources are right
+	sources map[Stream]*source
+	found   []*source // by prepare, in the order of topics and partitions
+}
+
+// source is one partition that a subscription follows: a position in the log,
+// and whether there is news behind it.
+type source struct {
+	sub    *subscription
+	r      *reader
+	stop   func()
+	active bool // in session.active
+	dead   bool
+
+	queued bool // in session.news; guarded by session.mu
+}
+
+func newSubscription(s *session, q *wire.Request) *subscription {
+	sub := &subscription{
+		s: s, sid: q.SID, from: q.From, limit: q.Limit, left: math.MaxUint64,
+		want: append([]wire.Topic(nil), q.Topics...), sources: make(map[Stream]*source),
+	}
+	if q.Limit > 0 {
+		sub.left = q.Limit
+	}
+	return sub
+}
+
+// prepare implements job: it finds out where to begin.
+func (sub *subscription) prepare(ctx context.Context) *wire.Error {
+	ctx, cancel := context.WithTimeout(ctx, sub.s.srv.opts.ReadTimeout)
+	defer cancel()
+	if err := sub.begin(ctx); err != nil {
+		return sub.s.srv.problem(err, wire.NoQuorum)
+	}
+	return nil
+}
+
+func (sub *subscription) begin(ctx context.Context) error {
+	b := sub.s.srv.backend
+	if sub.from.Kind == wire.AtOffset && (len(sub.want) > 1 || sub.want[0].Wild()) {
+		return wire.Errorf(wire.Syntax, "from=%d: an offset belongs to one partition of one topic", sub.from.Offset)
+	}
+	sub.version = b.CatalogueVersion()
+	for _, t := range sub.topics() {
+		for p := range t.Partitions {
+			if !sub.wants(t.Name, p) {
+				continue
+			}
+			if sub.from.Kind == wire.AtOffset && t.Partitions > 1 && sub.want[0].Partition == wire.AnyPartition {
+				return wire.Errorf(wire.Syntax, "%s has %d partitions, each with offsets of its own: name one, as in %s/0", t.Name, t.Partitions, t.Name)
+			}
+			if len(sub.sources) >= sub.s.srv.opts.MaxSources {
+				return sub.tooMany()
+			}
+			if _, err := b.Barrier(ctx, Session, sub.s.floorsOf(t, int(p), Session)); err != nil {
+				return err
+			}
+			src, err := sub.add(t, p, sub.from)
+			switch {
+			case err == nil:
+				sub.found = append(sub.found, src)
+			case !errors.Is(err, ErrTopicGone):
+				return err
+			}
+		}
+		for _, want := range sub.want {
+			if !want.Wild() && want.Name == t.Name && want.Partition != wire.AnyPartition && uint64(want.Partition) >= uint64(t.Partitions) {
+				return noPartition(t, want.Partition)
+			}
+		}
+	}
+	return nil
+}
+
+func (sub *subscription) tooMany() *wire.Error {
+	return wire.Errorf(wire.Busy, "a connection follows at most %d partitions: subscribe to less, or on several connections", sub.s.srv.opts.MaxSources)
+}
+
+// topics returns the topics that exist and are wanted.
+func (sub *subscription) topics() []*Topic {
+	const page = 1024
+	var found []*Topic
+	seen := make(map[string]bool)
+	for _, want := range sub.want {
+		if !want.Wild() {
+			if t, ok := sub.s.srv.backend.Topic(want.Name); ok && !seen[t.Name] {
+				seen[t.Name] = true
+				found = append(found, t)
+			}
+			continue
+		}
+		for after := ""; ; {
+			list := sub.s.srv.backend.Topics(after, page)
+			if len(list) == 0 {
+				break
+			}
+			for _, t := range list {
+				if want.MatchesName(t.Name) && !seen[t.Name] {
+					seen[t.Name] = true
+					found = append(found, t)
+				}
+			}
+			after = list[len(list)-1].Name
+		}
+	}
+	return found
+}
+
+func (sub *subscription) wants(name string, partition uint32) bool {
+	for _, w := range sub.want {
+		if w.Matches(name, int(partition)) {
+			return true
+		}
+	}
+	return false
+}
+
+// add follows one more partition, from a position in it.
+func (sub *subscription) add(t *Topic, p uint32, from wire.Position) (*source, error) {
+	b := sub.s.srv.backend
+	stream := Stream{t.UID, p}
+	first, next, err := b.Bounds(stream)
+	if err != nil {
+		return nil, err
+	}
+	now, _ := b.Now()
+	at, err := offsetOf(b, stream, from, next, first, next, now)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{sub: sub, r: newReader(b, t, p, at, math.MaxUint64, false, readBytes)}
+	src.r.since, _ = from.Time(now) // a time to come leaves out what comes before it
+	sub.sources[stream] = src
+	return src, nil
+}
+
+// emit implements job: the subscription begins.
+func (sub *subscription) emit(dst []byte) ([]byte, bool) {
+	s := sub.s
+	if sub.sid == "" {
+		for sub.sid == "" || s.subs[sub.sid] != nil {
+			s.names++
+			sub.sid = strconv.FormatUint(s.names, 10)
+		}
+	}
+	switch {
+	case s.subs[sub.sid] != nil:
+		return wire.AppendError(dst, wire.Errorf(wire.Syntax, "subscription %s exists already: choose another sid", sub.sid)), false
+	case s.sources+len(sub.sources) > s.srv.opts.MaxSources:
+		return wire.AppendError(dst, sub.tooMany()), false
+	}
+	s.subs[sub.sid] = sub
+	if s.watch == nil {
+		s.watch = s.srv.backend.WatchTopics(func() {
+			s.update(func() { s.topicsChanged = true })
+		})
+	}
+	s.sources += len(sub.sources)
+	for _, src := range sub.found {
+		src.follow()
+	}
+	sub.found = nil
+	s.update(func() { s.topicsChanged = true }) // what changed since prepare
+	return wire.AppendSub(dst, sub.sid), false
+}
+
+// follow wakes the session when the source has news; it may have some already.
+func (src *source) follow() {
+	src.stop = src.sub.s.srv.backend.Watch(src.r.stream, src.wake)
+	src.wake()
+}
+
+// wake is called by the backend and must not block.
+func (src *source) wake() {
+	s := src.sub.s
+	s.mu.Lock()
+	first := !src.queued
+	if first {
+		src.queued = true
+		s.news = append(s.news, src)
+	}
+	s.mu.Unlock()
+	if first {
+		s.wake()
+	}
+}
+
+// pump writes what subscriptions have, a chunk of each source in turn, until out
+// is full. It returns whether it did anything.
+func (s *session) pump() bool {
+	if s.draining.Load() {
+		return false
+	}
+	s.mu.Lock()
+	changed := s.topicsChanged
+	s.topicsChanged = false
+	news := s.news
+	s.news = nil
+	for _, src := range news {
+		src.queued = false
+	}
+	s.mu.Unlock()
+	for _, src := range news {
+		if !src.active && !src.dead {
+			src.active = true
+			s.active = append(s.active, src)
+		}
+	}
+	if changed {
+		for _, sub := range s.subs {
+			s.refresh(sub)
+		}
+	}
+	worked := changed
+	for len(s.active) > 0 && len(s.out) < flushBytes {
+		src := s.active[0]
+		s.active = s.active[1:]
+		src.active = false
+		if src.dead {
+			continue
+		}
+		worked = true
+		if s.read(src) {
+			src.active = true
+			s.active = append(s.active, src)
+		}
+	}
+	return worked
+}
+
+// read writes a chunk of one source. It returns whether there may be more.
+func (s *session) read(src *source) bool {
+	sub := src.sub
+	most := len(s.out) + flushBytes/4 // so that others get their turn
+	for len(s.out) < most {
+		m, err := src.r.next()
+		switch {
+		case errors.Is(err, ErrTopicGone):
+			s.forget(src)
+			return false
+		case err != nil:
+			e := *s.srv.problem(err, wire.NoQuorum)
+			e.Text = "sub=" + sub.sid + " next=" + sub.next() + " " + e.Text
+			s.out = wire.AppendError(s.out, &e)
+			s.drop(sub)
+			return false
+		case m == nil:
+			return false
+		}
+		s.out = wire.AppendMessage(s.out, sub.sid, m)
+		if sub.left--; sub.left == 0 {
+			s.drop(sub)
+			return false
+		}
+	}
+	return true
+}
+
+// refresh follows what the catalogue has gained and forgets what it has lost.
+func (s *session) refresh(sub *subscription) {
+	changes, version := s.srv.backend.TopicChanges(sub.version)
+	sub.version = version
+	for _, c := range changes {
+		matches := false
+		for _, w := range sub.want {
+			matches = matches || w.MatchesName(c.Name)
+		}
+		if !matches {
+			continue
+		}
+		for _, src := range sub.sources {
+			if src.r.msg.Topic == c.Name && (c.Topic == nil || src.r.stream.UID != c.Topic.UID) {
+				s.forget(src)
+			}
+		}
+		if c.Topic == nil {
+			continue
+		}
+		for p := range c.Topic.Partitions {
+			src := sub.sources[Stream{c.Topic.UID, p}]
+			if src != nil {
+				src.r.msg.Partitioned = c.Topic.Partitions > 1
+				continue
+			}
+			if !sub.wants(c.Name, p) {
+				continue
+			}
+			if s.sources >= s.srv.opts.MaxSources {
+				s.out = wire.AppendError(s.out, wire.Errorf(wire.Busy, "sub=%s next=%s %s", sub.sid, sub.next(), sub.tooMany().Text))
+				s.drop(sub)
+				return
+			}
+			s.join(sub, c.Topic, p)
+		}
+	}
+}
+
+// join follows a partition that was made after the SUB: from its start, or from
+// the offset or time that the SUB named.
+func (s *session) join(sub *subscription, t *Topic, p uint32) {
+	from := sub.from
+	if from.Kind == wire.Unset || from.Kind == wire.Latest || from.Kind == wire.AtOffset {
+		from = wire.Position{Kind: wire.Earliest}
+	}
+	src, err := sub.add(t, p, from)
+	if err != nil {
+		return // gone again: the catalogue will say so
+	}
+	if sub.from.Kind == wire.AtOffset {
+		src.r.lo = max(src.r.lo, sub.from.Offset)
+	}
+	s.sources++
+	src.follow()
+}
+
+// forget follows one source no longer.
+func (s *session) forget(src *source) {
+	if src.dead {
+		return
+	}
+	src.dead = true
+	if src.stop != nil {
+		src.stop()
+		s.sources--
+	}
+	delete(src.sub.sources, src.r.stream)
+}
+
+// drop ends a subscription.
+func (s *session) drop(sub *subscription) {
+	for _, src := range sub.sources {
+		s.forget(src)
+	}
+	delete(s.subs, sub.sid)
+}
+
+// endSlow ends the subscriptions that are too far behind, and says so.
+func (s *session) endSlow() {
+	for sid, sub := range s.subs {
+		if behind := sub.behind(); behind >= s.srv.opts.SlowBehind {
+			s.out = wire.AppendError(s.out, wire.SlowError(sid, sub.next(), behind))
+			s.drop(sub)
+		}
+	}
+}
+
+// behind returns how many messages the client has not been sent.
+func (sub *subscription) behind() uint64 {
+	total := uint64(0)
+	for _, src := range sub.sources {
+		if _, next, err := sub.s.srv.backend.Bounds(src.r.stream); err == nil && next > src.r.lo {
+			total += next - src.r.lo
+		}
+	}
+	return total
+}
+
+// next returns the offset to go on from, "-" where there is not just one source.
+func (sub *subscription) next() string {
+	if len(sub.sources) != 1 {
+		return "-"
+	}
+	for _, src := range sub.sources {
+		return strconv.FormatUint(src.r.lo, 10)
+	}
+	return "-"
+}
+
+// unsubscribe is an UNSUB.
+type unsubscribe struct {
+	s   *session
+	sid string
+}
+
+// prepare implements job; there is nothing to wait for.
+func (*unsubscribe) prepare(context.Context) *wire.Error { return nil }
+
+// emit implements job.
+func (u *unsubscribe) emit(dst []byte) ([]byte, bool) {
+	sub := u.s.subs[u.sid]
+	if sub == nil {
+		return wire.AppendError(dst, wire.Errorf(wire.Range, "no subscription %s: it never was, or has ended", u.sid)), false
+	}
+	u.s.drop(sub)
+	return wire.AppendOK(dst), false
+}
