@@ -61,8 +61,7 @@ type MemNode struct {
 	id   uint64
 	recv Receiver
 	up   bool
-	seq  uint64            // of sent messages
-	seen map[uint64]uint64 // sender -> highest seq that arrived, for counting overtaking
+	seen map[uint64]uint64 // sender -> number of its latest message that arrived, for counting overtaking
 }
 
 // Receiver is called with what arrives at a node. OnUp and OnDown may be nil.
@@ -189,7 +188,7 @@ func (e *MemNode) Send(to uint64, m Message) {
 		return
 	}
 	n.stats.Sent++
-	e.seq++
+	seq := n.stats.Sent
 	p, err := encodeMem(m)
 	if err != nil {
 		n.stats.Lost++
@@ -210,7 +209,6 @@ func (e *MemNode) Send(to uint64, m Message) {
 			n.stats.Late++
 			d += time.Duration(n.opts.Rand.Int64N(int64(n.opts.Faults.LateBy)))
 		}
-		seq := e.seq
 		n.opts.Schedule(d, func() { n.deliver(e.id, to, seq, p) })
 	}
 }
