@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/wiber/wiber/topics/store"
 )
 
 // UID names one life of a folder: 16 random bytes in hex, drawn and synced
@@ -71,19 +73,7 @@ func (id *Identity) RaftID() uint64 {
 	return n.RaftID
 }
 
-const (
-	identityKey      = "identity"
-	maxIdentityBytes = 1 << 20
-)
-
-// MetaStore is the part of a folder's manifest that identities need: small
-// values that are durable when Put returns.
-type MetaStore interface {
-	// Get returns the value of key, or nil when there is none.
-	Get(key string) ([]byte, error)
-	// Put stores value under key; when it returns nil the value is on disk.
-	Put(key string, value []byte) error
-}
+const identityKey = "identity"
 
 // ErrNotRestartable marks errors that starting again cannot mend; the process
 // exits with ExitNoRestart and the controller leaves it stopped.
@@ -105,16 +95,13 @@ func (e *RefusedError) Unwrap() error { return ErrNotRestartable }
 func (e *RefusedError) ExitCode() int { return ExitNoRestart }
 
 // loadIdentity reads the folder's identity; nil when there is none.
-func loadIdentity(ms MetaStore, node string) (*Identity, error) {
+func loadIdentity(ms store.MetaStore, node string) (*Identity, error) {
 	raw, err := ms.Get(identityKey)
 	if err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	if raw == nil {
 		return nil, nil
-	}
-	if len(raw) > maxIdentityBytes {
-		return nil, fmt.Errorf("read identity: %d bytes, the limit is %d", len(raw), maxIdentityBytes)
 	}
 	id := new(Identity)
 	if err := json.Unmarshal(raw, id); err != nil {
@@ -127,12 +114,12 @@ func loadIdentity(ms MetaStore, node string) (*Identity, error) {
 }
 
 // storeIdentity makes id durable.
-func storeIdentity(ms MetaStore, id *Identity) error {
+func storeIdentity(ms store.MetaStore, id *Identity) error {
 	raw, err := json.Marshal(id)
 	if err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
-	if err := ms.Put(identityKey, raw); err != nil {
+	if err := ms.Update(map[string][]byte{identityKey: raw}); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil

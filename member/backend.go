@@ -1,0 +1,154 @@
+package member
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/topics/server"
+)
+
+// errDrained ends a node that was told to stop before it served.
+var errDrained = errors.New("stopped before it had joined its cluster")
+
+// backend is what sessions see: the engine, and what only the process knows.
+type backend struct {
+	*Engine
+	n *node
+}
+
+var _ server.Backend = backend{}
+
+// Info implements server.Backend.
+func (b backend) Info() server.Info {
+	return server.Info{Node: b.n.o.Node, Cluster: b.n.o.Cluster.Name, Version: b.n.o.Version,
+		MaxMessageBytes: v1alpha1.NewTopic().Spec.MaxMessageBytes}
+}
+
+// Now implements server.Backend.
+func (b backend) Now() (us uint64, eps int64) {
+	now, eps := b.c.Reference()
+	return uint64(now), eps
+}
+
+// Nodes implements server.Backend.
+func (b backend) Nodes() []server.Node {
+	status := b.Engine.Status()
+	nodes := make([]server.Node, 0, len(b.n.identity.Member.Nodes))
+	for _, m := range b.n.identity.Member.Nodes {
+		line := server.Node{ID: m.Name, Role: raftnode.Follower.String(), Term: status[raftnode.Catalogue].Term}
+		for _, g := range status {
+			if g.Leader == m.RaftID {
+				line.LeaderOf = append(line.LeaderOf, g.Group.String())
+			}
+		}
+		if len(line.LeaderOf) > 0 {
+			line.Role = raftnode.Leader.String()
+		}
+		nodes = append(nodes, line)
+	}
+	return nodes
+}
+
+// maxReadyLag is how many entries a ready node may be behind in a group.
+const maxReadyLag = 1000
+
+// NotReady implements server.Backend.
+func (b backend) NotReady() (reasons []string) {
+	if b.n.draining() {
+		reasons = append(reasons, "the node is draining")
+	}
+	for _, g := range b.Engine.Status() {
+		switch {
+		case g.Leader == 0:
+			reasons = append(reasons, fmt.Sprintf("group %s has no leader", g.Group))
+		case g.Applied+maxReadyLag < g.Commit:
+			reasons = append(reasons, fmt.Sprintf("group %s is %d entries behind", g.Group, g.Commit-g.Applied))
+		}
+	}
+	if !b.cat.formed() {
+		reasons = append(reasons, "the catalogue does not know the cluster yet")
+	}
+	return reasons
+}
+
+// Status implements server.Backend.
+func (b backend) Status() server.Status {
+	s := server.Status{Node: b.n.o.Node, Cluster: b.n.o.Cluster.Name, Version: b.n.o.Version, Incarnation: b.n.identity.Counter}
+	for _, g := range b.Engine.Status() {
+		chain, applied := b.Chain(g.Group)
+		s.Groups = append(s.Groups, server.GroupStatus{ID: g.Group.String(), Role: g.Role.String(), Leader: b.nodeName(g.Leader),
+			Term: g.Term, Commit: max(g.Commit, applied), Applied: applied, Chain: chain.String()})
+	}
+	return s
+}
+
+// Identity implements server.Backend.
+func (b backend) Identity() server.Identity { return b.n.whoami() }
+
+func (n *node) whoami() server.Identity {
+	n.boot.mu.Lock()
+	defer n.boot.mu.Unlock()
+	return server.Identity{Cluster: n.o.Cluster.Name, Node: n.o.Node, UID: string(n.identity.UID), Incarnation: n.identity.Counter,
+		PID: os.Getpid(), BootID: bootID(), DataDir: n.dir}
+}
+
+// Drain implements server.Backend.
+func (b backend) Drain(context.Context) error {
+	b.n.beginDrain()
+	return nil
+}
+
+// web is the node's HTTP door: until the node has joined its cluster it answers
+// only who it is and what it waits for.
+type web struct {
+	handler atomic.Pointer[http.Handler]
+}
+
+func newWeb(n *node) *web {
+	w := new(web)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		n.boot.mu.Lock()
+		waiting := n.boot.wait
+		n.boot.mu.Unlock()
+		w.WriteHeader(http.StatusServiceUnavailable)
+		if len(waiting) > 0 {
+			fmt.Fprintf(w, "waiting for %v to form or join the cluster\n", waiting)
+			return
+		}
+		fmt.Fprintln(w, "starting")
+	})
+	mux.HandleFunc("GET /v1/identity", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(n.whoami())
+	})
+	w.set(mux)
+	return w
+}
+
+func (w *web) set(h http.Handler) { w.handler.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	(*w.handler.Load()).ServeHTTP(rw, r)
+}
+
+func (w *web) serve(ctx context.Context, ln net.Listener) error {
+	s := &http.Server{Handler: w, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,407 @@
+package member
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/topics"
+	"github.com/wiber/wiber/topics/server"
+	"github.com/wiber/wiber/topics/wire"
+)
+
+// CreatedBy is the annotation of topics that a first publish made.
+const (
+	createdByKey   = "wiber.dev/created-by"
+	createdByValue = "publish"
+)
+
+// catalogue is this node's copy of the catalogue, for readers in any goroutine.
+// Its own group's lock is the last in the lock order, so a shard may read it
+// under its lock.
+type catalogue struct {
+	g   *group
+	cat *topics.Catalogue
+
+	mu      sync.Mutex // guards changes and watches; taken after g.mu
+	changes []topicChange
+	cut     uint64 // changes up to here are no longer in changes
+	watches []*watch
+}
+
+// topicChange says that a topic was made, configured or deleted by an entry.
+type topicChange struct {
+	index uint64
+	uid   uint64
+	name  string
+}
+
+const maxTopicChanges = 16 << 10
+
+func newCatalogue(g *group, cat *topics.Catalogue) *catalogue { return &catalogue{g: g, cat: cat} }
+
+// Version, NextUID, Topic and DeletedSince make it a topics.CatalogueView.
+func (c *catalogue) Version() uint64 {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.Version()
+}
+
+func (c *catalogue) NextUID() uint64 {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.NextUID()
+}
+
+func (c *catalogue) Topic(uid uint64) (topics.Topic, bool) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.Topic(uid)
+}
+
+func (c *catalogue) DeletedSince(index uint64, uids []uint64) ([]uint64, bool) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.DeletedSince(index, uids)
+}
+
+// Shard is the data shard of a stream.
+func (c *catalogue) Shard(s topics.Stream) uint32 {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.Shard(s)
+}
+
+func (c *catalogue) lookup(name string) (topics.Topic, bool) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	return c.cat.Lookup(name)
+}
+
+func (c *catalogue) formed() bool {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	_, ok := c.cat.Cluster()
+	return ok
+}
+
+// catalogueApplied tells the shards and the watchers what the catalogue has
+// applied, and returns who is to be woken.
+func (e *Engine) catalogueApplied(outcomes []topics.Outcome) (wakes []func()) {
+	version := e.cat.Version()
+	var deleted []uint64
+	changed := false
+	for i := range outcomes {
+		if o := &outcomes[i]; o.Code == topics.OK && o.Effect != topics.Unchanged && o.UID != 0 {
+			changed = true
+			if o.Effect == topics.Deleted {
+				deleted = append(deleted, o.UID)
+			}
+			e.cat.note(o.Index, o.UID)
+		}
+	}
+	for _, g := range e.groups[1:] {
+		g.mu.Lock()
+		if g.state.Proposing {
+			g.leader.CatalogueApplied(version)
+			g.dirty.Store(true)
+		}
+		for _, uid := range deleted {
+			wakes = append(wakes, g.wakesOfTopicLocked(uid)...)
+		}
+		g.mu.Unlock()
+	}
+	if changed {
+		e.cat.mu.Lock()
+		for _, w := range e.cat.watches {
+			wakes = append(wakes, w.call)
+		}
+		e.cat.mu.Unlock()
+	}
+	e.c.Wake()
+	return wakes
+}
+
+// note remembers a change for TopicChanges.
+func (c *catalogue) note(index, uid uint64) {
+	t, ok := c.Topic(uid)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := t.Name
+	if !ok {
+		for i := len(c.changes) - 1; i >= 0 && name == ""; i-- {
+			if c.changes[i].uid == uid {
+				name = c.changes[i].name
+			}
+		}
+	}
+	if len(c.changes) >= maxTopicChanges {
+		half := len(c.changes) / 2
+		c.cut = c.changes[half-1].index
+		c.changes = slices.Clone(c.changes[half:])
+	}
+	c.changes = append(c.changes, topicChange{index, uid, name})
+}
+
+// Topic implements server.Backend.
+func (e *Engine) Topic(name string) (*server.Topic, bool) {
+	t, ok := e.cat.lookup(name)
+	if !ok {
+		return nil, false
+	}
+	return serverTopic(t), true
+}
+
+func serverTopic(t topics.Topic) *server.Topic {
+	return &server.Topic{Name: t.Name, UID: t.UID, Generation: t.Generation,
+		Partitions: t.Spec.Partitions, MaxMessageBytes: int(t.Spec.MaxMessageBytes)}
+}
+
+// Topics implements server.Backend.
+func (e *Engine) Topics(after string, limit int) []*server.Topic {
+	all := e.sortedTopics()
+	at, found := slices.BinarySearchFunc(all, after, func(t topics.Topic, name string) int { return strings.Compare(t.Name, name) })
+	if found {
+		at++
+	}
+	all = all[at:min(len(all), at+limit)]
+	out := make([]*server.Topic, len(all))
+	for i, t := range all {
+		out[i] = serverTopic(t)
+	}
+	return out
+}
+
+func (e *Engine) sortedTopics() []topics.Topic {
+	e.cat.g.mu.Lock()
+	defer e.cat.g.mu.Unlock()
+	return e.cat.cat.Topics()
+}
+
+// TopicChanges implements server.Backend.
+func (e *Engine) TopicChanges(since uint64) (changes []server.TopicChange, version uint64) {
+	version = e.cat.Version()
+	e.cat.mu.Lock()
+	known := since != 0 && since >= e.cat.cut
+	var news []topicChange
+	if known {
+		for _, c := range e.cat.changes {
+			if c.index > since && c.index <= version {
+				news = append(news, c)
+			}
+		}
+	}
+	e.cat.mu.Unlock()
+	if !known {
+		for _, t := range e.sortedTopics() {
+			changes = append(changes, server.TopicChange{Name: t.Name, Topic: serverTopic(t)})
+		}
+		return changes, version
+	}
+	for _, c := range news {
+		if t, ok := e.cat.Topic(c.uid); ok {
+			changes = append(changes, server.TopicChange{Name: t.Name, Topic: serverTopic(t)})
+		} else if c.name != "" {
+			changes = append(changes, server.TopicChange{Name: c.name})
+		}
+	}
+	return changes, version
+}
+
+// CatalogueVersion implements server.Backend.
+func (e *Engine) CatalogueVersion() uint64 { return e.cat.Version() }
+
+// WatchTopics implements server.Backend.
+func (e *Engine) WatchTopics(wake func()) (stop func()) {
+	w := &watch{wake: wake}
+	e.cat.mu.Lock()
+	defer e.cat.mu.Unlock()
+	e.cat.watches = append(e.cat.watches, w)
+	return func() {
+		w.end()
+		e.cat.mu.Lock()
+		defer e.cat.mu.Unlock()
+		e.cat.watches = slices.DeleteFunc(e.cat.watches, func(x *watch) bool { return x == w })
+	}
+}
+
+// Shard implements server.Backend.
+func (e *Engine) Shard(uid uint64, partition uint32) uint32 {
+	return e.cat.Shard(topics.Stream{UID: uid, Partition: partition})
+}
+
+// Leader implements server.Backend.
+func (e *Engine) Leader(group uint64) string {
+	if group >= uint64(len(e.groups)) {
+		return ""
+	}
+	return e.nodeName(e.Status()[group].Leader)
+}
+
+// commit submits a change of the catalogue and waits until this node's copy
+// shows it.
+func (e *Engine) commit(ctx context.Context, r topics.Request) (topics.Result, error) {
+	type answer struct {
+		r   topics.Result
+		err error
+	}
+	answered := make(chan answer, 1)
+	e.change(r, 0, func(r topics.Result, err error) {
+		if err != nil {
+			answered <- answer{r, err}
+			return
+		}
+		e.WhenApplied(raftnode.Catalogue, r.Index, func() { answered <- answer{r, nil} })
+	})
+	select {
+	case a := <-answered:
+		return a.r, a.err
+	case <-ctx.Done():
+		return topics.Result{}, wire.Errorf(wire.Timeout, "the catalogue did not answer in time: the outcome is unknown; look at the topic, or try again")
+	}
+}
+
+// EnsureTopic implements server.Backend.
+func (e *Engine) EnsureTopic(ctx context.Context, name string) (*server.Topic, error) {
+	if !topics.ValidName(name) {
+		return nil, wire.Errorf(wire.BadTopic, "%s", topics.BadTopic.Text(0))
+	}
+	if t, ok := e.Topic(name); ok {
+		return t, nil
+	}
+	if !e.c.AutoCreateTopics {
+		return nil, wire.Errorf(wire.NoTopic, "topic %s does not exist and autoCreateTopics is false: make it with wiberctl apply", name)
+	}
+	r, err := e.commit(ctx, topics.NewCreate(topics.TopicChange{Name: name, Spec: topics.DefaultSpec, SetAnnotations: true,
+		Annotations: []topics.Annotation{{Key: createdByKey, Value: createdByValue}}}))
+	if err == nil {
+		err = resultError(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := e.Topic(name); ok {
+		return t, nil
+	}
+	return nil, server.ErrTopicGone // deleted at once by somebody
+}
+
+// TopicObject implements server.Backend.
+func (e *Engine) TopicObject(name string) (*v1alpha1.Topic, bool) {
+	t, ok := e.cat.lookup(name)
+	if !ok {
+		return nil, false
+	}
+	return e.topicObject(t), true
+}
+
+// PutTopic implements server.Backend.
+func (e *Engine) PutTopic(ctx context.Context, t *v1alpha1.Topic) (*v1alpha1.Topic, server.Effect, error) {
+	change := topics.TopicChange{Name: t.Name, Spec: topicSpec(t.Spec)}
+	if t.Annotations != nil {
+		change.SetAnnotations = true
+		for k, v := range t.Annotations {
+			change.Annotations = append(change.Annotations, topics.Annotation{Key: k, Value: v})
+		}
+		slices.SortFunc(change.Annotations, func(a, b topics.Annotation) int { return strings.Compare(a.Key, b.Key) })
+	}
+	r, err := e.commit(ctx, topics.NewPut(change))
+	if err == nil && r.Code == topics.Shrink {
+		err = &server.RefusedError{Reason: "spec.partitions: " + topics.Shrink.Text(0)}
+	}
+	if err == nil {
+		err = resultError(r)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	after, ok := e.TopicObject(t.Name)
+	if !ok {
+		return nil, "", server.ErrTopicGone
+	}
+	return after, effect(r.Effect), nil
+}
+
+// DeleteTopic implements server.Backend.
+func (e *Engine) DeleteTopic(ctx context.Context, name string, allowDataLoss bool) error {
+	t, ok := e.cat.lookup(name)
+	if !ok {
+		return wire.Errorf(wire.NoTopic, "topic %s does not exist", name)
+	}
+	if !t.Spec.DeleteData && !allowDataLoss {
+		return &server.RefusedError{Reason: "topic " + name + " has deletionPolicy Retain: deleting it would lose its messages; set deletionPolicy: Delete, or allow the data loss"}
+	}
+	r, err := e.commit(ctx, topics.NewDelete(topics.Delete{Name: name, UID: t.UID}))
+	if err == nil {
+		err = resultError(r)
+	}
+	return err
+}
+
+func effect(f topics.Effect) server.Effect {
+	switch f {
+	case topics.Created:
+		return server.Created
+	case topics.Configured:
+		return server.Configured
+	}
+	return server.Unchanged
+}
+
+// Enter has the catalogue note the uid of a node that was absent when the
+// cluster formed; see Bootstrap.
+func (e *Engine) Enter(name string, uid UID) {
+	e.change(topics.NewEnter(topics.Enter{Name: name, UID: id16(string(uid))}), 0, func(topics.Result, error) {})
+}
+
+// Membership is the folder's list with the uids that were entered since.
+func (e *Engine) Membership() *Membership {
+	m := e.c.Identity.Member.clone()
+	e.cat.g.mu.Lock()
+	defer e.cat.g.mu.Unlock()
+	for _, n := range e.cat.cat.Nodes() {
+		for i := range m.Nodes {
+			if m.Nodes[i].Name == n.Name && m.Nodes[i].UID == "" && n.UID != [16]byte{} {
+				m.Nodes[i].UID = UID(hex.EncodeToString(n.UID[:]))
+			}
+		}
+	}
+	return m
+}
+
+func topicSpec(s v1alpha1.TopicSpec) topics.Spec {
+	return topics.Spec{
+		Partitions:      uint32(s.Partitions),
+		DedupWindowUS:   uint64(time.Duration(s.DedupWindow) / time.Microsecond),
+		MaxMessageBytes: uint32(s.MaxMessageBytes),
+		DeleteData:      s.DeletionPolicy == v1alpha1.DeletionDelete,
+	}
+}
+
+func (e *Engine) topicObject(t topics.Topic) *v1alpha1.Topic {
+	o := v1alpha1.NewTopic()
+	o.Name, o.Namespace = t.Name, e.c.Identity.Member.Cluster
+	o.UID = strconv.FormatUint(t.UID, 10)
+	o.Generation = int64(t.Generation)
+	o.CreationTimestamp = v1alpha1.Time{Time: time.UnixMicro(int64(t.CreatedTS)).UTC()}
+	for _, a := range t.Annotations {
+		if o.Annotations == nil {
+			o.Annotations = make(map[string]string)
+		}
+		o.Annotations[a.Key] = a.Value
+	}
+	o.Spec.Partitions = int(t.Spec.Partitions)
+	o.Spec.DedupWindow = v1alpha1.Duration(time.Duration(t.Spec.DedupWindowUS) * time.Microsecond)
+	o.Spec.MaxMessageBytes = int(t.Spec.MaxMessageBytes)
+	o.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	if t.Spec.DeleteData {
+		o.Spec.DeletionPolicy = v1alpha1.DeletionDelete
+	}
+	return o
+}

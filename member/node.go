@@ -1,0 +1,418 @@
+package member
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/raftnode/transport"
+	"github.com/wiber/wiber/raftnode/vfs"
+	"github.com/wiber/wiber/raftnode/wal"
+	"github.com/wiber/wiber/timesvc"
+	"github.com/wiber/wiber/topics/server"
+	"github.com/wiber/wiber/topics/store"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Options say which node of which cluster runs, and where.
+type Options struct {
+	// Node is the node's id in Cluster.
+	Node string
+	// Cluster is the whole cluster, with defaults filled in and validated.
+	Cluster *v1alpha1.Cluster
+	// DataRoot holds a folder per node; Cluster.Spec.DataRoot if empty.
+	DataRoot string
+	// Bootstrap, if not empty, names the nodes that form the cluster, instead of
+	// all nodes that are not stopped.
+	Bootstrap []string
+	// AllowedHosts are further values of HTTP's Host header.
+	AllowedHosts []string
+	Clock        timesvc.Clock
+	Logger       *slog.Logger
+	Version      string
+}
+
+// Peers are dialled on the port next to the client port that the spec names.
+func peerAddr(n v1alpha1.NodeSpec) string { return net.JoinHostPort(n.Host, strconv.Itoa(n.PeerPort)) }
+
+// node is a running node: what Run's goroutines share.
+type node struct {
+	o     Options
+	clock timesvc.Clock
+	log   *slog.Logger
+	self  v1alpha1.NodeSpec
+	dir   string
+	tick  time.Duration
+	start time.Time
+
+	meta  store.MetaStore
+	inbox *inbox
+	drain chan struct{} // closed when the node shall end
+	once  sync.Once     // closes drain
+
+	identity Identity // fixed once the engine runs
+	boot     struct {
+		mu   sync.Mutex // guards b, and identity while the folder is empty
+		b    *Bootstrap
+		wait []string
+	}
+	engine atomic.Pointer[Engine]
+}
+
+// Run runs one node until ctx ends or it must not go on. Ending ctx drains it:
+// leadership is handed over and what was accepted is answered. An error that is
+// ErrNotRestartable is not mended by starting again.
+func Run(ctx context.Context, o Options) error {
+	n, release, err := open(o)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ports, err := n.listen()
+	if err != nil {
+		return err
+	}
+	defer ports.close()
+	return n.run(ctx, ports)
+}
+
+// open takes the node's folder.
+func open(o Options) (n *node, release func(), err error) {
+	self, ok := o.Cluster.Spec.Node(o.Node)
+	if !ok {
+		return nil, nil, &RefusedError{fmt.Sprintf("cluster %q has no node %q; its nodes are %s", o.Cluster.Name, o.Node, strings.Join(nodeIDs(o.Cluster, true), ", "))}
+	}
+	if o.DataRoot == "" {
+		o.DataRoot = o.Cluster.Spec.DataRoot
+	}
+	root, err := filepath.Abs(o.DataRoot)
+	if err != nil {
+		return nil, nil, err
+	}
+	election := time.Duration(o.Cluster.Spec.ElectionTimeout)
+	n = &node{
+		o: o, clock: o.Clock, log: o.Logger.With("node", o.Node), self: self,
+		dir: filepath.Join(root, o.Node), tick: election / electionTicks,
+		start: o.Clock.Now(), inbox: newInbox(), drain: make(chan struct{}),
+	}
+	if err := (vfs.OS{}).MkdirAll(n.dir); err != nil {
+		return nil, nil, fmt.Errorf("data folder: %w (make it writable, or set spec.dataRoot)", err)
+	}
+	lock, err := (vfs.OS{}).Lock(filepath.Join(n.dir, "lock"))
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, nil, fmt.Errorf("data folder %s: %w: another process runs node %s there; stop it, or use another folder", n.dir, err, o.Node)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("data folder %s: %w", n.dir, err)
+	}
+	meta, err := store.OpenBolt(filepath.Join(n.dir, "meta.db"))
+	if err != nil {
+		lock.Close()
+		return nil, nil, fmt.Errorf("data folder: %w", err)
+	}
+	n.meta = meta
+	release = func() {
+		if err := meta.Close(); err != nil {
+			n.log.Warn("close the manifest", "err", err)
+		}
+		lock.Close()
+	}
+	if err := n.openIdentity(); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return n, release, nil
+}
+
+// electionTicks is the resolution of the election timeout.
+const electionTicks = 10
+
+// openIdentity reads who this folder is, or draws a uid for an empty one, which
+// is synced before the node says anything to a peer.
+func (n *node) openIdentity() error {
+	id, err := loadIdentity(n.meta, n.o.Node)
+	if err != nil {
+		return err
+	}
+	if id == nil {
+		id = &Identity{Node: n.o.Node, UID: UID(drawID())}
+		if err := storeIdentity(n.meta, id); err != nil {
+			return err
+		}
+	}
+	if m := id.Member; m != nil {
+		c := n.o.Cluster
+		switch {
+		case m.Cluster != c.Name:
+			return &RefusedError{fmt.Sprintf("folder %s belongs to cluster %q, not to %q: use another dataRoot", n.dir, m.Cluster, c.Name)}
+		case m.Shards != c.Spec.Shards:
+			return &RefusedError{fmt.Sprintf("folder %s was made with shards: %d, the file says shards: %d; shards are fixed once applied", n.dir, m.Shards, c.Spec.Shards)}
+		case names(m.Nodes) != strings.Join(nodeIDs(c, true), ", "):
+			return &RefusedError{fmt.Sprintf("cluster %q was formed from %s, the file says %s; changing the nodes of a formed cluster is not supported yet", c.Name, names(m.Nodes), strings.Join(nodeIDs(c, true), ", "))}
+		}
+	}
+	n.identity = *id
+	return nil
+}
+
+// drawID draws 16 random bytes in hex.
+func drawID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func nodeIDs(c *v1alpha1.Cluster, stoppedToo bool) []string {
+	var ids []string
+	for _, s := range c.Spec.Nodes {
+		if stoppedToo || !s.Stopped {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// ports are a node's listeners, opened before anything else is done.
+type ports struct{ client, peer, http net.Listener }
+
+func (n *node) listen() (p ports, err error) {
+	open := func(what string, port int) net.Listener {
+		if err != nil {
+			return nil
+		}
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", net.JoinHostPort(n.self.Host, strconv.Itoa(port))); err != nil {
+			err = fmt.Errorf("%s of node %s: %w; free the port, or give the node another one in the file", what, n.o.Node, err)
+		}
+		return ln
+	}
+	p.client = open("port", n.self.Port)
+	p.peer = open("peerPort", n.self.PeerPort)
+	p.http = open("httpPort", n.self.HTTPPort)
+	if err != nil {
+		p.close()
+	}
+	return p, err
+}
+
+func (p ports) close() {
+	for _, ln := range []net.Listener{p.client, p.peer, p.http} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
+}
+
+// run is a node's life: join the cluster, recover, serve, drain.
+func (n *node) run(ctx context.Context, p ports) (err error) {
+	hard, cut := context.WithCancelCause(context.WithoutCancel(ctx)) // ends everything at once
+	defer cut(nil)
+	defer context.AfterFunc(ctx, n.beginDrain)()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cut(nil)
+	fail := func(err error) {
+		if err != nil {
+			cut(err)
+		}
+	}
+
+	var links atomic.Pointer[transport.TCP]
+	pp := &peerPort{ln: p.peer, reply: n.reply, links: func(c net.Conn) {
+		if t := links.Load(); t != nil {
+			t.Serve(c)
+			return
+		}
+		_ = c.Close()
+	}}
+	wg.Go(func() { fail(pp.serve(hard)) })
+	web := newWeb(n)
+	wg.Go(func() { fail(web.serve(hard, p.http)) })
+
+	if err := n.join(hard); err != nil {
+		if errors.Is(err, errDrained) {
+			return nil
+		}
+		return err
+	}
+	e, log, tcp, err := n.startEngine(hard)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			err = log.Idle()
+		}
+		if cerr := log.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	defer wg.Wait()
+	defer tcp.Close()
+	defer cut(nil)
+	links.Store(tcp)
+
+	srv, err := server.New(server.Options{Backend: backend{e, n}, Clock: n.clock, Logger: n.log, AllowedHosts: n.o.AllowedHosts})
+	if err != nil {
+		return err
+	}
+	drained := make(chan struct{})
+	wg.Go(func() { fail(n.runLoops(hard, e, func() { close(drained) })) })
+	web.set(srv.Handler())
+
+	serving, stop := context.WithCancel(hard)
+	defer stop()
+	served := make(chan struct{})
+	wg.Go(func() {
+		defer close(served)
+		fail(srv.ServeTCP(serving, p.client))
+	})
+	n.log.Info("node runs", "cluster", n.o.Cluster.Name, "addr", p.client.Addr().String(), "incarnation", n.identity.Counter)
+
+	select {
+	case <-hard.Done():
+		return context.Cause(hard)
+	case <-n.drain:
+	}
+	return n.finish(hard, stop, served, drained)
+}
+
+// finish is the drain: new connections are refused, what was accepted is
+// answered, leadership goes to the others.
+func (n *node) finish(hard context.Context, stop func(), served, drained <-chan struct{}) error {
+	n.log.Info("draining")
+	n.inbox.put(func(i *items) { i.drain = true })
+	stop()
+	grace := n.clock.NewTimer(time.Duration(n.o.Cluster.Spec.TerminationGracePeriod) * 8 / 10)
+	defer grace.Stop()
+	for served != nil || drained != nil {
+		select {
+		case <-hard.Done():
+			return context.Cause(hard)
+		case <-grace.C():
+			n.log.Warn("the time to drain is over", "leading", drained != nil, "sessions", served != nil)
+			return nil
+		case <-served:
+			served = nil
+		case <-drained:
+			drained = nil
+		}
+	}
+	n.log.Info("drained")
+	return nil
+}
+
+func (n *node) beginDrain() { n.once.Do(func() { close(n.drain) }) }
+
+func (n *node) draining() bool {
+	select {
+	case <-n.drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// startEngine recovers the log and starts the links to the peers.
+func (n *node) startEngine(ctx context.Context) (*Engine, *wal.WAL, *transport.TCP, error) {
+	n.identity.Counter++
+	if err := storeIdentity(n.meta, &n.identity); err != nil {
+		return nil, nil, nil, err
+	}
+	began := n.clock.Mono()
+	log, err := wal.Open(wal.Options{FS: vfs.OS{}, Dir: filepath.Join(n.dir, "log")})
+	if err != nil {
+		var corrupt *wal.CorruptError
+		var version *wal.VersionError
+		if errors.As(err, &corrupt) || errors.As(err, &version) {
+			return nil, nil, nil, &RefusedError{err.Error()}
+		}
+		return nil, nil, nil, err
+	}
+	rec := log.Recovered()
+	n.log.Info("log recovered", "segments", rec.Segments, "frames", rec.Frames, "torn_bytes", rec.TornBytes, "took", n.clock.Mono()-began)
+	spec := n.o.Cluster.Spec
+	ref := timesvc.NewReference(n.clock, len(spec.Nodes))
+	m := n.identity.Member
+	peers := make(map[uint64]string)
+	for _, s := range spec.Nodes {
+		if id, ok := m.ByName(s.ID); ok {
+			peers[id.RaftID] = peerAddr(s)
+		}
+	}
+	relay := &relay{in: n.inbox}
+	tcp, err := transport.NewTCP(transport.TCPOptions{
+		ID: n.identity.RaftID(), Cluster: m.ClusterID, Incarnation: n.identity.Counter, Peers: peers,
+		LocalHost: n.self.Host, Receiver: relay.receiver(), Logger: n.log,
+	})
+	if err != nil {
+		_ = log.Close()
+		return nil, nil, nil, err
+	}
+	e, err := NewEngine(EngineConfig{
+		Identity: n.identity, Log: log, Transport: tcp, Meta: n.meta, FS: vfs.OS{}, Dir: filepath.Join(n.dir, "state"),
+		Reference: ref.Now,
+		Mono:      n.clock.Mono, Wake: n.inbox.wake, Logger: n.log,
+		ElectionTicks: electionTicks, HeartbeatTicks: 1,
+		DedupIDs: uint64(spec.DedupIDs), AutoCreateTopics: spec.AutoCreateTopics,
+	})
+	if err != nil {
+		tcp.Close()
+		_ = log.Close()
+		return nil, nil, nil, fmt.Errorf("start from %s: %w", n.dir, err)
+	}
+	relay.e.Store(e)
+	n.engine.Store(e)
+	return e, log, tcp, nil
+}
+
+// relay hands what comes over the links to the engine, once it stands.
+type relay struct {
+	e  atomic.Pointer[Engine]
+	in *inbox
+}
+
+func (r *relay) receiver() transport.Receiver {
+	return transport.Receiver{
+		OnMessage: func(from uint64, m transport.Message) {
+			switch e := r.e.Load(); {
+			case e == nil: // raft and the forwarders send again
+			case m.Kind == transport.KindRaft:
+				r.in.message(m)
+			default:
+				e.Receive(from, m)
+			}
+		},
+		OnUp:   func(peer uint64) { r.peer(peer, true) },
+		OnDown: func(peer uint64) { r.peer(peer, false) },
+	}
+}
+
+func (r *relay) peer(peer uint64, up bool) {
+	r.in.put(func(i *items) { i.peers = append(i.peers, peerItem{peer, up}) })
+}
+
+func confState(voters []uint64) *raftpb.ConfState {
+	return &raftpb.ConfState{Voters: append([]uint64(nil), voters...)}
+}
+
+// bootID tells two boots of this machine apart; empty where there is none.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
