@@ -11,11 +11,9 @@ var signals = []struct {
 	name   string
 	signal syscall.Signal
 }{
-	{"ABRT", syscall.SIGABRT}, {"CONT", syscall.SIGCONT}, {"HUP", syscall.SIGHUP},
-	{"INT", syscall.SIGINT}, {"KILL", syscall.SIGKILL}, {"QUIT", syscall.SIGQUIT},
-	{"STOP", syscall.SIGSTOP}, {"TERM", syscall.SIGTERM}, {"USR1", syscall.SIGUSR1},
-	{"USR2", syscall.SIGUSR2}, {"SEGV", syscall.SIGSEGV}, {"BUS", syscall.SIGBUS},
-	{"PIPE", syscall.SIGPIPE}, {"XFSZ", syscall.SIGXFSZ},
+	{"KILL", syscall.SIGKILL}, {"TERM", syscall.SIGTERM}, {"INT", syscall.SIGINT},
+	{"QUIT", syscall.SIGQUIT}, {"ABRT", syscall.SIGABRT}, {"HUP", syscall.SIGHUP},
+	{"SEGV", syscall.SIGSEGV}, {"STOP", syscall.SIGSTOP}, {"CONT", syscall.SIGCONT},
 }
 
 // ParseSignal returns the signal of a name such as KILL, SIGKILL or kill.
@@ -40,3 +38,6 @@ func SignalName(sig syscall.Signal) string {
 	}
 	return fmt.Sprintf("signal %d", int(sig))
 }
+
+// Ends reports whether a process that does nothing about it ends by a signal.
+func Ends(sig syscall.Signal) bool { return sig != syscall.SIGSTOP && sig != syscall.SIGCONT }

@@ -1,0 +1,88 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/wiber/wiber/controller/proc"
+	"github.com/wiber/wiber/manifests/v1alpha1"
+)
+
+func (s *server) routeControl(mux *http.ServeMux) {
+	post := func(path string, do func(*http.Request) error, params ...string) {
+		s.route(mux, path, methods{http.MethodPost: {s.acting(do), params}})
+	}
+	s.route(mux, "/cluster/nodes", methods{http.MethodGet: {s.nodeStates, nil}})
+	post("/cluster/start", func(r *http.Request) error { return s.back.StartAll(r.Context(), cluster(r)) })
+	post("/cluster/stop", func(r *http.Request) error { return s.back.StopAll(r.Context(), cluster(r)) })
+	post("/cluster/node/{id}/kill", s.kill, "signal")
+	post("/cluster/node/{id}/restart", s.restart, "force")
+	post("/cluster/node/{id}/stop", func(r *http.Request) error {
+		return s.back.Stop(r.Context(), cluster(r), r.PathValue("id"))
+	})
+	post("/cluster/node/{id}/start", func(r *http.Request) error {
+		return s.back.Start(r.Context(), cluster(r), r.PathValue("id"))
+	})
+	s.route(mux, "/cluster/shutdown", methods{http.MethodPost: {s.shutdown, []string{"purge"}}})
+}
+
+func cluster(r *http.Request) string { return r.URL.Query().Get("cluster") }
+
+// acting makes a handler of an action: 200 and the nodes when it is done.
+func (s *server) acting(do func(*http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
+		defer cancel()
+		if err := do(r.WithContext(ctx)); err != nil {
+			return err
+		}
+		return s.nodeStates(w, r)
+	}
+}
+
+func (s *server) nodeStates(w http.ResponseWriter, r *http.Request) error {
+	states, err := s.back.NodeStates(cluster(r))
+	if err != nil {
+		return err
+	}
+	if states == nil {
+		states = []NodeState{}
+	}
+	return answer(w, http.StatusOK, states)
+}
+
+func (s *server) kill(r *http.Request) error {
+	name := "KILL"
+	if r.URL.Query().Has("signal") {
+		name = r.URL.Query().Get("signal")
+	}
+	sig, err := proc.ParseSignal(name)
+	if err != nil {
+		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "%v", err)
+	}
+	return s.back.Kill(r.Context(), cluster(r), r.PathValue("id"), sig)
+}
+
+func (s *server) restart(r *http.Request) error {
+	force, err := flag(r, "force")
+	if err != nil {
+		return err
+	}
+	return s.back.Restart(r.Context(), cluster(r), r.PathValue("id"), force)
+}
+
+func (s *server) shutdown(w http.ResponseWriter, r *http.Request) error {
+	purge, err := flag(r, "purge")
+	if err != nil {
+		return err
+	}
+	if cluster(r) != "" {
+		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "a shutdown is about the whole controller; leave out cluster (a cluster alone goes with DELETE, or stops with /cluster/stop)")
+	}
+	done, err := s.back.Shutdown(r.Context(), purge)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Connection", "close")
+	return answer(w, http.StatusOK, done)
+}

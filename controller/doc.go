@@ -1,0 +1,31 @@
+// Package controller keeps the wanted nodes running.
+//
+// It compares what is wanted (the Cluster objects of its store) with what it
+// sees (processes, and what nodes answer over HTTP), and does what
+// controller/plan says about the difference. Everything is level-triggered: a
+// pass reads the world anew, and an event only makes the next pass come sooner.
+//
+// A work queue hands out keys, one worker per key at a time:
+//
+//	cluster/demo   makes the Node objects, sums up their status, and wakes
+//	               the nodes that have something to do
+//	node/demo/n1   sees how the process is, decides, acts on this one node,
+//	               and writes its status
+//
+// Decisions are made under one lock, from what all nodes were last seen to be,
+// and what was decided counts as seen at once. So two nodes are never stopped
+// because each took the other for alive.
+//
+// Nodes are independent of the controller: they outlive it, and when it returns
+// it finds those that still live by their start records, or by the answer of
+// the node on its port. Such a node is shown with its pid and left alone: it is
+// neither started a second time nor stopped for new settings. What a person
+// asks for by name (kill, restart, stop, down) is done to it too, after its
+// identity was compared. When it ends it is started like any other.
+//
+// Lock order: none; Controller.mu is the only lock and is never held across
+// I/O but a read of the store.
+//
+// Not here: HTTP (controller/apiserver), how processes work (controller/proc),
+// what a node does (member). Start reading at Run and Controller.reconcileNode.
+package controller

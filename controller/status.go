@@ -1,0 +1,257 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/wiber/wiber/controller/plan"
+	"github.com/wiber/wiber/controller/store"
+	"github.com/wiber/wiber/manifests/v1alpha1"
+)
+
+// caughtUp is how many entries a node may be behind and count as caught up.
+const caughtUp = 1000
+
+// tell writes the node's status and wakes those who wait for it.
+func (c *Controller) tell(n *node) error {
+	m := &n.machine
+	obj := new(v1alpha1.Node)
+	err := c.store.Get(store.Key{Kind: v1alpha1.KindNode, Namespace: n.key.cluster, Name: n.key.node}, obj)
+	if err == nil {
+		cl, cerr := c.cluster(n.key.cluster)
+		if cerr != nil {
+			return cerr
+		}
+		obj.Status = c.nodeStatus(n, obj, cl)
+		err = c.store.UpdateStatus(obj)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.process = m.process
+	now := shown{passes: n.shown.passes + 1, attempts: m.attempts, failure: m.failure, halted: m.run.Halted, draining: m.stopping}
+	if m.process != nil {
+		now.pid = m.process.Identity().PID
+	}
+	changed := n.shown.pid != now.pid || n.seen.Alive != (m.process != nil)
+	n.seen.Alive = m.process != nil
+	n.acting = false
+	n.shown = now
+	c.publishLocked()
+	if changed {
+		c.queue.Add(key{cluster: n.key.cluster})
+	}
+	return nil
+}
+
+// nodeStatus puts together what is seen of a node.
+func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluster) v1alpha1.NodeStatus {
+	m := &n.machine
+	spec, inSpec := cl.Spec.Node(n.key.node)
+	st := v1alpha1.NodeStatus{
+		ObservedGeneration: obj.Generation,
+		Incarnation:        m.status.Incarnation,
+		Restarts:           m.run.Restarts,
+		Version:            m.status.Version,
+		DataDir:            filepath.Join(cl.Spec.DataRoot, n.key.node),
+		LastTermination:    m.run.LastTermination,
+		Conditions:         obj.Status.Conditions,
+	}
+	st.Phase, st.Reason = c.phase(n, inSpec && !spec.Stopped)
+	if m.process != nil {
+		st.PID = m.process.Identity().PID
+		st.StartedAt = &v1alpha1.MicroTime{Time: m.run.StartedAt}
+	} else if m.notUntil > c.clock.Mono() && !m.run.NextStart.IsZero() {
+		st.NextStart = &v1alpha1.MicroTime{Time: m.run.NextStart}
+	}
+	joined := c.raftStatus(n, &st)
+	c.nodeConditions(n, obj.Generation, &st, joined)
+	return st
+}
+
+// phase is the node's state in a word, and why.
+func (c *Controller) phase(n *node, wanted bool) (v1alpha1.NodePhase, string) {
+	m := &n.machine
+	if m.process != nil {
+		return livePhase(m)
+	}
+	switch {
+	case !wanted:
+		return v1alpha1.NodeStopped, ""
+	case m.run.Halted != "":
+		return v1alpha1.NodeStopped, m.run.Halted
+	case m.failure != "":
+		return v1alpha1.NodePending, m.failure
+	case m.notUntil > c.clock.Mono():
+		return v1alpha1.NodeCrashLoopBackOff, m.why
+	}
+	return v1alpha1.NodePending, ""
+}
+
+func livePhase(m *machine) (v1alpha1.NodePhase, string) {
+	foreign := ""
+	if m.foreign {
+		foreign = fmt.Sprintf("pid %d was not started by this controller and is left alone", m.process.Identity().PID)
+	}
+	switch {
+	case m.stopping:
+		return v1alpha1.NodeDraining, ""
+	case m.misses >= lostAfter && (m.everReady || m.foreign):
+		if foreign != "" {
+			foreign = "; " + foreign
+		}
+		return v1alpha1.NodeUnknown, m.notReady + foreign
+	case m.ready || m.everReady:
+		return v1alpha1.NodeRunning, foreign
+	case foreign != "":
+		return v1alpha1.NodeStarting, foreign
+	}
+	return v1alpha1.NodeStarting, m.notReady
+}
+
+// raftStatus fills in what the node told about its groups, and reports whether
+// it knows a leader of each. The lag compares it with what any node of the
+// cluster knows to be committed.
+func (c *Controller) raftStatus(n *node, st *v1alpha1.NodeStatus) (joined bool) {
+	m := &n.machine
+	if m.process == nil || len(m.status.Groups) == 0 {
+		return false
+	}
+	committed := map[string]uint64{}
+	c.mu.Lock()
+	for _, other := range c.nodesLocked(n.key.cluster) {
+		for _, g := range other.groups {
+			committed[g.ID] = max(committed[g.ID], g.Commit)
+		}
+	}
+	c.mu.Unlock()
+	joined = true
+	st.Role = v1alpha1.RoleFollower
+	for _, g := range m.status.Groups {
+		joined = joined && g.Leader != ""
+		if last := max(committed[g.ID], g.Commit); last > g.Applied {
+			st.Lag = max(st.Lag, last-g.Applied)
+		}
+		if g.ID == catalogue {
+			st.Term, st.Commit, st.Applied = g.Term, g.Commit, g.Applied
+		}
+		if g.Role == string(v1alpha1.RoleLeader) {
+			st.LeaderOf = append(st.LeaderOf, g.ID)
+			if g.ID != catalogue {
+				st.Role = v1alpha1.RoleLeader
+			}
+		}
+	}
+	return joined
+}
+
+func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.NodeStatus, joined bool) {
+	m := &n.machine
+	alive := m.process != nil
+	answers := alive && m.misses == 0 && len(m.status.Groups) > 0
+	set := func(kind string, ok, known bool, reason, message string) {
+		c.setCondition(&st.Conditions, generation, kind, ok, known, reason, message)
+	}
+	switch {
+	case !alive:
+		set(v1alpha1.NodeReady, false, true, "NoProcess", "its process does not run")
+		set(v1alpha1.NodeProcessRunning, false, true, string(st.Phase), st.Reason)
+	case m.ready && !m.stopping:
+		set(v1alpha1.NodeReady, true, true, "Ready", "")
+		set(v1alpha1.NodeProcessRunning, true, true, "Running", "")
+	default:
+		set(v1alpha1.NodeReady, false, true, string(st.Phase), m.notReady)
+		set(v1alpha1.NodeProcessRunning, true, true, "Running", "")
+	}
+	if !answers {
+		why := "its process does not run"
+		if alive {
+			why = m.notReady
+		}
+		set(v1alpha1.NodeJoined, false, alive, "NoAnswer", why)
+		set(v1alpha1.NodeCaughtUp, false, alive, "NoAnswer", why)
+		return
+	}
+	if joined {
+		set(v1alpha1.NodeJoined, true, true, "Joined", "it knows the leader of every group")
+	} else {
+		set(v1alpha1.NodeJoined, false, true, "NoLeader", "it knows no leader of some groups")
+	}
+	if st.Lag <= caughtUp {
+		set(v1alpha1.NodeCaughtUp, true, true, "CaughtUp", "")
+	} else {
+		set(v1alpha1.NodeCaughtUp, false, true, "Behind", fmt.Sprintf("it is more than %d entries behind", caughtUp))
+	}
+}
+
+func (c *Controller) setCondition(conditions *[]v1alpha1.Condition, generation int64, kind string, ok, known bool, reason, message string) {
+	status := v1alpha1.ConditionFalse
+	switch {
+	case !known:
+		status = v1alpha1.ConditionUnknown
+	case ok:
+		status = v1alpha1.ConditionTrue
+	}
+	v1alpha1.SetCondition(conditions, v1alpha1.Condition{
+		Type:               kind,
+		Status:             status,
+		ObservedGeneration: generation,
+		LastTransitionTime: v1alpha1.Time{Time: c.clock.Now()},
+		Reason:             reason,
+		Message:            message,
+	})
+}
+
+// clusterStatus sums up what is seen of a cluster's nodes.
+func (c *Controller) clusterStatus(cl *v1alpha1.Cluster, state plan.State, actions []plan.Action) v1alpha1.ClusterStatus {
+	st := v1alpha1.ClusterStatus{ObservedGeneration: cl.Generation, Conditions: cl.Status.Conditions}
+	seen := map[string]plan.Node{}
+	for _, n := range state.Nodes {
+		seen[n.ID] = n
+	}
+	allReady := 0 // stopped ones that still run too: they still vote
+	var missing string
+	for _, n := range cl.Spec.Nodes {
+		if seen[n.ID].Ready {
+			allReady++
+		}
+		switch {
+		case n.Stopped || state.Down != "":
+		case seen[n.ID].Ready:
+			st.Nodes++
+			st.ReadyNodes++
+		default:
+			st.Nodes++
+			if missing == "" {
+				missing = fmt.Sprintf("node %s is not ready", n.ID)
+			}
+		}
+	}
+	set := func(kind string, ok bool, yes, no, message string) {
+		reason := no
+		if ok {
+			reason = yes
+		}
+		c.setCondition(&st.Conditions, cl.Generation, kind, ok, true, reason, message)
+	}
+	count := fmt.Sprintf("%d of %d nodes are ready", st.ReadyNodes, st.Nodes)
+	if st.Nodes == 0 {
+		count = "every node is stopped"
+	}
+	progress := ""
+	for _, a := range actions {
+		if progress == "" {
+			progress = fmt.Sprintf("node %s: %s: %s", a.Node, a.Kind, a.Reason)
+		}
+	}
+	set(v1alpha1.ClusterReady, st.Nodes > 0 && st.ReadyNodes == st.Nodes, "Ready", "NotReady", count)
+	set(v1alpha1.ClusterProgressing, progress != "" || missing != "", "Acting", "Settled", progress)
+	set(v1alpha1.ClusterDegraded, missing != "", "NodeNotReady", "Healthy", missing)
+	quorum := plan.Quorum(len(cl.Spec.Nodes))
+	set(v1alpha1.ClusterQuorumAvailable, allReady >= quorum, "Quorum", "NoQuorum",
+		fmt.Sprintf("a quorum is %d of %d nodes", quorum, len(cl.Spec.Nodes)))
+	return st
+}

@@ -1,0 +1,459 @@
+// Package store keeps what the controller must not forget: the wanted objects
+// with their status, and a record of every process it started.
+//
+// An object is a Cluster or a Node of manifests/v1alpha1. Every change of one
+// gives it a new resourceVersion; a change of its spec also counts its
+// generation up. A write that says which version it read is refused when that
+// is not the newest.
+//
+// Invariants, each with a test of the same name:
+//
+//	UnchangedIsNotWritten:  a Put or a status that changes nothing keeps the
+//	                        resourceVersion and tells nobody.
+//	StatusKeepsGeneration:  a status never changes the generation, a Put never
+//	                        the status.
+//	VersionsRise:           no resourceVersion is given twice, in any life of the
+//	                        file.
+//
+// Format, version 1, one bbolt file. Bucket "meta": "format" and "revision",
+// each eight bytes, big endian; the revision is the newest resourceVersion.
+// Bucket "objects": kind, namespace and name joined by a zero byte -> the
+// object's JSON. Bucket "runs": cluster and node joined by a zero byte -> the
+// Run's JSON.
+//
+// Not here: topics, which the cluster's catalogue keeps; validation
+// (manifests/v1alpha1). Start reading at Store.Put.
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/timesvc"
+)
+
+// ErrNotFound means that there is no such object.
+var ErrNotFound = errors.New("store: not found")
+
+// ErrConflict means that the object was changed, or made anew, since the caller
+// read it.
+var ErrConflict = errors.New("store: the object was changed meanwhile")
+
+// FormatError says that a file has a format that this program does not know.
+type FormatError struct {
+	Path   string
+	Format uint64
+}
+
+// Error names the file, both formats, and the way out.
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("store: %s has format %d and this program knows only format %d: use the version of wiberctl that made it, or another state folder",
+		e.Path, e.Format, format)
+}
+
+const format = 1
+
+var (
+	metaBucket    = []byte("meta")
+	objectsBucket = []byte("objects")
+	runsBucket    = []byte("runs")
+	formatKey     = []byte("format")
+	revisionKey   = []byte("revision")
+)
+
+// Key names an object. A Cluster has no namespace.
+type Key struct {
+	Kind, Namespace, Name string
+}
+
+// KeyOf returns the key of an object.
+func KeyOf(o v1alpha1.Object) Key {
+	m := o.Meta()
+	return Key{Kind: o.Type().Kind, Namespace: m.Namespace, Name: m.Name}
+}
+
+const sep = "\x00" // in no kind, name or id
+
+func (k Key) bytes() []byte { return []byte(k.Kind + sep + k.Namespace + sep + k.Name) }
+
+// Result says what a Put did.
+type Result string
+
+// The results of a Put, in the words of apply.
+const (
+	Created    Result = "created"
+	Configured Result = "configured"
+	Unchanged  Result = "unchanged"
+)
+
+// Options are what a Store needs of the world.
+type Options struct {
+	// Clock gives creation and deletion times; the machine's if nil.
+	Clock timesvc.Clock
+	// NewUID draws the uid of a new object; a random UUID if nil.
+	NewUID func() string
+}
+
+// Store is the controller's memory. All methods may be called concurrently;
+// objects that are passed in or out are shared with nobody.
+type Store struct {
+	db    *bbolt.DB
+	clock timesvc.Clock
+	uid   func() string
+
+	mu      sync.Mutex // guards watchers and nextID
+	watch   map[int]func(Key)
+	watchID int
+}
+
+// Open opens or makes the file. One process at a time may have it open.
+func Open(path string, o Options) (*Store, error) {
+	if o.Clock == nil {
+		o.Clock = timesvc.NewSystem(timesvc.Skew{})
+	}
+	if o.NewUID == nil {
+		o.NewUID = newUID
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("store: %s is in use by another process", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w; if it is damaged, move it away: running nodes are found by their ports", path, err)
+	}
+	s := &Store{db: db, clock: o.Clock, uid: o.NewUID, watch: map[int]func(Key){}}
+	if err := db.Update(func(tx *bbolt.Tx) error { return prepare(tx, path) }); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// prepare makes the buckets of a new file, and checks the format of an old one.
+func prepare(tx *bbolt.Tx, path string) error {
+	if meta := tx.Bucket(metaBucket); meta != nil {
+		v := meta.Get(formatKey)
+		if len(v) != 8 {
+			return fmt.Errorf("store: %s is no state of a controller; choose another state folder", path)
+		}
+		if n := binary.BigEndian.Uint64(v); n != format {
+			return &FormatError{Path: path, Format: n}
+		}
+		return nil
+	}
+	if k, _ := tx.Cursor().First(); k != nil {
+		return fmt.Errorf("store: %s is no state of a controller; choose another state folder", path)
+	}
+	for _, name := range [][]byte{metaBucket, objectsBucket, runsBucket} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(metaBucket).Put(formatKey, binary.BigEndian.AppendUint64(nil, format))
+}
+
+// Close closes the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Watch calls f with the key of every object that changes from now on, after
+// the change can be read. f must not block and must not call the store. The
+// returned function ends it.
+func (s *Store) Watch(f func(Key)) (cancel func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.watchID
+	s.watchID++
+	s.watch[id] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watch, id)
+	}
+}
+
+// Get reads the object of that key into the object; ErrNotFound if there is
+// none.
+func (s *Store) Get(k Key, into v1alpha1.Object) error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(objectsBucket).Get(k.bytes())
+		if v == nil {
+			return ErrNotFound
+		}
+		return decode(k, v, into)
+	})
+}
+
+// List returns the objects of a kind, sorted by namespace and name, and the
+// resourceVersion of the whole. An empty namespace means every one.
+func List[T any, P interface {
+	*T
+	v1alpha1.Object
+}](s *Store, kind, namespace string) (items []T, version string, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		version = formatVersion(revision(tx))
+		prefix := []byte(kind + sep)
+		if namespace != "" {
+			prefix = append(prefix, namespace+sep...)
+		}
+		c := tx.Bucket(objectsBucket).Cursor()
+		for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			var item T
+			if err := decode(Key{Kind: kind, Name: string(k)}, v, P(&item)); err != nil {
+				return err
+			}
+			items = append(items, item)
+		}
+		return nil
+	})
+	return items, version, err
+}
+
+func decode(k Key, v []byte, into v1alpha1.Object) error {
+	if err := json.Unmarshal(v, into); err != nil {
+		return fmt.Errorf("store: read the %s %q: %w", k.Kind, k.Name, err)
+	}
+	return nil
+}
+
+// stored is an object whose spec and status are compared but not understood.
+type stored struct {
+	Metadata v1alpha1.ObjectMeta `json:"metadata"`
+	Spec     json.RawMessage     `json:"spec"`
+	Status   json.RawMessage     `json:"status,omitempty"`
+}
+
+func (v stored) written() bool { return v.Metadata.UID != "" }
+
+// read returns the stored object of a key; none is written() if there is none.
+func read(tx *bbolt.Tx, k Key) (v stored, err error) {
+	if b := tx.Bucket(objectsBucket).Get(k.bytes()); b != nil {
+		err = json.Unmarshal(b, &v)
+	}
+	return v, err
+}
+
+func split(o v1alpha1.Object) (v stored, err error) {
+	b, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
+	return v, err
+}
+
+var errDryRun = errors.New("dry run")
+
+// Put creates the object or replaces what a person may write of it: spec,
+// labels and annotations. The status stays as it is stored.
+//
+// A uid or resourceVersion in the object must be the stored one, else
+// ErrConflict. On success the object is what is stored now; with dryRun, what
+// would be.
+func (s *Store) Put(o v1alpha1.Object, dryRun bool) (Result, error) {
+	k := KeyOf(o)
+	result := Unchanged
+	err := s.update(k, dryRun, func(tx *bbolt.Tx) (changed bool, err error) {
+		old, err := read(tx, k)
+		if err != nil {
+			return false, err
+		}
+		next, err := split(o)
+		if err != nil {
+			return false, err
+		}
+		if err := agrees(next.Metadata, old); err != nil {
+			return false, err
+		}
+		meta := old.Metadata
+		if !old.written() {
+			result = Created
+			meta = v1alpha1.ObjectMeta{Name: k.Name, Namespace: k.Namespace, UID: s.uid(), CreationTimestamp: v1alpha1.Time{Time: s.clock.Now()}}
+		} else if !bytes.Equal(old.Spec, next.Spec) || !maps.Equal(meta.Labels, next.Metadata.Labels) || !maps.Equal(meta.Annotations, next.Metadata.Annotations) {
+			result = Configured
+		}
+		if !bytes.Equal(old.Spec, next.Spec) {
+			meta.Generation++
+		}
+		meta.Labels, meta.Annotations = next.Metadata.Labels, next.Metadata.Annotations
+		return result != Unchanged, s.write(tx, k, o, meta, next.Spec, old.Status, result != Unchanged)
+	})
+	return result, err
+}
+
+// agrees checks what a writer says it has read.
+func agrees(m v1alpha1.ObjectMeta, old stored) error {
+	if m.UID != "" && m.UID != old.Metadata.UID || m.ResourceVersion != "" && m.ResourceVersion != old.Metadata.ResourceVersion {
+		return ErrConflict
+	}
+	return nil
+}
+
+// UpdateStatus replaces the status of the stored object; ErrNotFound if there is
+// none, ErrConflict if it is another one (by uid). Nothing else of the object is
+// looked at. On success the object is what is stored now.
+func (s *Store) UpdateStatus(o v1alpha1.Object) error {
+	k := KeyOf(o)
+	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
+		old, err := s.mine(tx, k, o.Meta().UID)
+		if err != nil {
+			return false, err
+		}
+		next, err := split(o)
+		if err != nil {
+			return false, err
+		}
+		changed = !bytes.Equal(old.Status, next.Status)
+		return changed, s.write(tx, k, o, old.Metadata, old.Spec, next.Status, changed)
+	})
+}
+
+// MarkDeleted sets the object's deletionTimestamp, if it has none yet, and
+// replaces its annotations by those of the argument. The object goes with
+// Delete, when what it stood for is gone.
+func (s *Store) MarkDeleted(o v1alpha1.Object) error {
+	k := KeyOf(o)
+	annotations := maps.Clone(o.Meta().Annotations)
+	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
+		old, err := s.mine(tx, k, o.Meta().UID)
+		if err != nil {
+			return false, err
+		}
+		changed = old.Metadata.DeletionTimestamp == nil || !maps.Equal(old.Metadata.Annotations, annotations)
+		old.Metadata.Annotations = annotations
+		if old.Metadata.DeletionTimestamp == nil {
+			old.Metadata.DeletionTimestamp = &v1alpha1.Time{Time: s.clock.Now()}
+		}
+		return changed, s.write(tx, k, o, old.Metadata, old.Spec, old.Status, changed)
+	})
+}
+
+// Delete removes an object; ErrNotFound if there is none, ErrConflict if it has
+// another uid. An empty uid means any.
+func (s *Store) Delete(k Key, uid string) error {
+	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
+		if _, err := s.mine(tx, k, uid); err != nil {
+			return false, err
+		}
+		if _, err := bump(tx); err != nil {
+			return false, err
+		}
+		return true, tx.Bucket(objectsBucket).Delete(k.bytes())
+	})
+}
+
+// mine reads the stored object if it has that uid.
+func (s *Store) mine(tx *bbolt.Tx, k Key, uid string) (stored, error) {
+	old, err := read(tx, k)
+	switch {
+	case err != nil:
+		return old, err
+	case !old.written():
+		return old, ErrNotFound
+	case uid != "" && uid != old.Metadata.UID:
+		return old, ErrConflict
+	}
+	return old, nil
+}
+
+// write puts the parts together in the caller's object and, if they changed,
+// stores them under a new resourceVersion.
+func (s *Store) write(tx *bbolt.Tx, k Key, o v1alpha1.Object, meta v1alpha1.ObjectMeta, spec, status json.RawMessage, changed bool) error {
+	if changed {
+		n, err := bump(tx)
+		if err != nil {
+			return err
+		}
+		meta.ResourceVersion = formatVersion(n)
+	}
+	whole, err := json.Marshal(struct {
+		v1alpha1.TypeMeta
+		stored
+	}{*o.Type(), stored{meta, spec, status}})
+	if err != nil {
+		return err
+	}
+	// Unmarshal merges; what the caller had in status and metadata must go.
+	reset(o)
+	if err := decode(k, whole, o); err != nil {
+		return err
+	}
+	if !changed {
+		return nil
+	}
+	return tx.Bucket(objectsBucket).Put(k.bytes(), whole)
+}
+
+func reset(o v1alpha1.Object) {
+	switch o := o.(type) {
+	case *v1alpha1.Cluster:
+		*o = v1alpha1.Cluster{}
+	case *v1alpha1.Node:
+		*o = v1alpha1.Node{}
+	default:
+		panic(fmt.Sprintf("store: a %T is not kept here", o))
+	}
+}
+
+// update runs f in a transaction and tells the watchers if it changed something.
+func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (changed bool, err error)) error {
+	if strings.Contains(k.Namespace+k.Name, sep) || k.Name == "" || k.Kind == "" {
+		return fmt.Errorf("store: %q is no name of an object", k.Name)
+	}
+	var changed bool
+	err := s.db.Update(func(tx *bbolt.Tx) (err error) {
+		if changed, err = f(tx); err != nil {
+			return err
+		}
+		if dryRun || !changed {
+			return errDryRun // nothing to keep: roll back and save the fsync
+		}
+		return nil
+	})
+	if errors.Is(err, errDryRun) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.watch)) {
+		s.watch[id](k)
+	}
+	return nil
+}
+
+func revision(tx *bbolt.Tx) uint64 {
+	if v := tx.Bucket(metaBucket).Get(revisionKey); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
+}
+
+func bump(tx *bbolt.Tx) (uint64, error) {
+	n := revision(tx) + 1
+	return n, tx.Bucket(metaBucket).Put(revisionKey, binary.BigEndian.AppendUint64(nil, n))
+}
+
+func formatVersion(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// newUID draws a random UUID, version 4.
+func newUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
