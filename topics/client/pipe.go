@@ -1,0 +1,549 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wiber/wiber/topics/wire"
+)
+
+const (
+	writeBytes = 256 << 10 // how much goes to the connection in one call
+	blockBytes = 64 << 10  // encoded requests share blocks of this size
+)
+
+var (
+	errStalled = errors.New("the node was silent for too long")
+	errRetry   = errors.New("the node asks to try again")
+)
+
+// entry is an unanswered message.
+type entry struct {
+	n        uint64
+	request  []byte
+	done     func(Result)
+	deadline time.Duration // on the clock's Mono
+	// named: the cluster recognises the message when it comes again.
+	named bool
+	// doubt: it was sent and the outcome of that is unknown.
+	doubt bool
+}
+
+// pipe sends messages over one connection at a time and matches the replies,
+// which come in the order of the requests.
+//
+// run owns the connection, reads replies and calls every done; writeLoop and
+// watch live as long as a connection. They share the queue, behind mu, which is
+// never held across I/O or a call of done. A full window makes Send wait.
+type pipe struct {
+	c       *Client
+	ordered bool // a Producer's: nothing may be overtaken, and a failure ends it
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when run has returned
+	wakec   chan struct{} // holds one: there may be something to send
+
+	mu       sync.Mutex
+	changed  sync.Cond // room in the window, outcomes, or the end
+	waiting  int       // in changed.Wait
+	queue    []entry   // the first head are answered, the next sent are on the wire
+	head     int
+	sent     int
+	bytes    int    // of the unanswered requests
+	taken    uint64 // messages taken
+	finished uint64 // outcomes delivered
+	replies  uint64
+	max      int    // the largest message of the last greeting; 0 before it
+	held     bool   // nothing is sent until a wait is over
+	block    []byte // the rest of it takes the next request
+	cause    error  // why this side closed the connection
+	stopped  error  // set: nothing more is taken
+}
+
+func (c *Client) newPipe(ordered bool) (*pipe, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &pipe{c: c, ordered: ordered, cancel: cancel, done: make(chan struct{}), wakec: make(chan struct{}, 1)}
+	p.changed.L = &p.mu
+	if err := c.opened(p, p.close); err != nil {
+		cancel()
+		return nil, err
+	}
+	go p.run(ctx)
+	return p, nil
+}
+
+func (p *pipe) close() {
+	p.stop(ErrClosed)
+	p.cancel()
+	<-p.done
+	p.c.ended(p)
+}
+
+// stop lets nothing more in. The first reason stays.
+func (p *pipe) stop(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped == nil {
+		p.stopped = err
+	}
+	p.changed.Broadcast()
+}
+
+// send takes a message: fill completes the request while the pipe is locked, so
+// that numbers are given in the order of the queue.
+func (p *pipe) send(ctx context.Context, q *wire.Request, fill func(), done func(Result)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	size := q.MessageBytes()
+	if err := p.room(ctx, size); err != nil {
+		return &PublishError{Class: wire.NotWritten, Err: err}
+	}
+	if p.max > 0 && size > p.max {
+		return &PublishError{Class: wire.NotWritten,
+			Err: wire.Errorf(wire.TooLarge, "a message has at most %d bytes (payload, key and headers), this one %d", p.max, size)}
+	}
+	if fill != nil {
+		fill()
+	}
+	if p.c.opt.Timeout != 10*time.Second {
+		q.Timeout = p.c.opt.Timeout
+	}
+	p.taken++
+	p.push(entry{
+		n:        p.taken,
+		request:  p.encode(q),
+		done:     done,
+		deadline: p.c.opt.Clock.Mono() + p.c.opt.Deadline,
+		named:    q.Producer != "" || q.ID != nil,
+	})
+	return nil
+}
+
+// room waits until the window has room for size more bytes.
+func (p *pipe) room(ctx context.Context, size int) error {
+	full := func() bool {
+		n := len(p.queue) - p.head
+		return n >= p.c.opt.WindowMessages || n > 0 && p.bytes+size > p.c.opt.WindowBytes
+	}
+	if p.stopped == nil && ctx.Err() == nil && full() {
+		stop := context.AfterFunc(ctx, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.changed.Broadcast()
+		})
+		defer stop()
+		p.waiting++
+		for p.stopped == nil && ctx.Err() == nil && full() {
+			p.changed.Wait()
+		}
+		p.waiting--
+	}
+	if p.stopped != nil {
+		return p.stopped
+	}
+	return context.Cause(ctx)
+}
+
+// encode appends the request to the current block. A block is given back when
+// the last of its requests is answered.
+func (p *pipe) encode(q *wire.Request) []byte {
+	need := 512 + q.MessageBytes()
+	if cap(p.block)-len(p.block) < need {
+		p.block = make([]byte, 0, max(need, blockBytes))
+	}
+	at := len(p.block)
+	out := wire.AppendRequest(p.block, q)
+	if cap(out) == cap(p.block) { // it fitted, else the request has a block of its own
+		p.block = out
+	}
+	return out[at:len(out):len(out)]
+}
+
+func (p *pipe) push(e entry) {
+	if p.head > 1024 && p.head > len(p.queue)/2 {
+		n := copy(p.queue, p.queue[p.head:])
+		clear(p.queue[n:])
+		p.queue, p.head = p.queue[:n], 0
+	}
+	p.queue = append(p.queue, e)
+	p.bytes += len(e.request)
+	if len(p.queue)-p.head-p.sent == 1 { // else it has been woken for an earlier one
+		p.wake()
+	}
+}
+
+func (p *pipe) wake() {
+	select {
+	case p.wakec <- struct{}{}:
+	default:
+	}
+}
+
+// pop takes the oldest entry off the queue.
+func (p *pipe) pop() entry {
+	e := p.queue[p.head]
+	p.queue[p.head] = entry{}
+	p.head++
+	p.bytes -= len(e.request)
+	if p.sent > 0 {
+		p.sent--
+	}
+	return e
+}
+
+// run connects while there is something to send, and to the next node after a
+// failure, until the pipe is closed or ended.
+func (p *pipe) run(ctx context.Context) {
+	defer close(p.done)
+	nodes := p.c.opt.Nodes
+	wait := backoff{free: len(nodes)}
+	for at := 0; p.waitWork(ctx); at++ {
+		before := p.outcomes()
+		cn, err := p.c.dial(ctx, nodes[at%len(nodes)])
+		if err == nil {
+			err = p.serve(ctx, cn)
+		}
+		if p.outcomes() != before {
+			wait.reset()
+		}
+		if p.broken(err) {
+			break
+		}
+		if !p.idle() {
+			sleep(ctx, p.c.opt.Clock, wait.next())
+		}
+	}
+	p.failRest()
+}
+
+// waitWork waits until there is something to send; false means the end.
+func (p *pipe) waitWork(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		if !p.idle() {
+			return true
+		}
+		select {
+		case <-p.wakec:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+func (p *pipe) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.head == len(p.queue)
+}
+
+func (p *pipe) outcomes() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.finished
+}
+
+// serve uses one connection until it breaks, and says why it did.
+func (p *pipe) serve(ctx context.Context, cn *conn) error {
+	p.mu.Lock()
+	p.max, p.cause, p.held = cn.hello.Max, nil, false
+	p.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { cn.Close() })
+	defer stop()
+	quit := make(chan struct{})
+	var both sync.WaitGroup
+	both.Go(func() { p.writeLoop(cn, quit) })
+	both.Go(func() { p.watch(cn, quit) })
+	err := p.readLoop(cn)
+	close(quit)
+	cn.Close()
+	both.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cause != nil {
+		err = p.cause
+	}
+	return fmt.Errorf("%s: %w", cn.addr, err)
+}
+
+func (p *pipe) writeLoop(cn *conn, quit <-chan struct{}) {
+	var buf []byte
+	for {
+		buf = p.gather(buf[:0])
+		if len(buf) == 0 {
+			select {
+			case <-p.wakec:
+				continue
+			case <-quit:
+				return
+			}
+		}
+		if _, err := cn.Write(buf); err != nil {
+			p.cut(cn, err)
+			return
+		}
+		if cap(buf) > 4*writeBytes {
+			buf = nil
+		}
+	}
+}
+
+// gather takes what is to be sent next. A request is on the wire from then on.
+func (p *pipe) gather(buf []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held || p.ordered && p.stopped != nil {
+		return buf
+	}
+	for i := p.head + p.sent; i < len(p.queue) && len(buf) < writeBytes; i++ {
+		buf = append(buf, p.queue[i].request...)
+		p.sent++
+	}
+	return buf
+}
+
+// watch closes a connection that is silent while something is unanswered, and
+// one whose oldest message has passed its deadline.
+func (p *pipe) watch(cn *conn, quit <-chan struct{}) {
+	clock := p.c.opt.Clock
+	tick := clock.NewTicker(max(p.c.opt.Stall/8, time.Millisecond))
+	defer tick.Stop()
+	var seen uint64
+	since := clock.Mono()
+	for {
+		select {
+		case <-tick.C():
+		case <-quit:
+			return
+		}
+		now := clock.Mono()
+		p.mu.Lock()
+		if p.sent == 0 || p.replies != seen {
+			seen, since = p.replies, now
+		}
+		expired := p.head < len(p.queue) && now >= p.queue[p.head].deadline
+		p.mu.Unlock()
+		if expired || now-since >= p.c.opt.Stall {
+			p.cut(cn, errStalled)
+			return
+		}
+	}
+}
+
+// cut closes the connection from this side.
+func (p *pipe) cut(cn *conn, cause error) {
+	p.mu.Lock()
+	if p.cause == nil {
+		p.cause = cause
+	}
+	p.mu.Unlock()
+	cn.Close()
+}
+
+func (p *pipe) readLoop(cn *conn) error {
+	var reply wire.Reply
+	for {
+		if err := cn.in.Next(&reply); err != nil {
+			return err
+		}
+		var again bool
+		switch reply.Kind {
+		case wire.KindAck, wire.KindError:
+			var err error
+			if again, err = p.answered(&reply); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: an answer that nobody asked for", wire.ErrMalformed)
+		}
+		if again {
+			return fmt.Errorf("%w: %w", errRetry, reply.Err)
+		}
+		p.tellWaiting(cn.in.Buffered() == 0)
+	}
+}
+
+// answered settles the oldest message on the wire with a reply. Again means that
+// the connection must end, because order asks for sending everything anew.
+func (p *pipe) answered(reply *wire.Reply) (again bool, err error) {
+	p.mu.Lock()
+	p.replies++
+	if p.sent == 0 {
+		p.mu.Unlock()
+		if reply.Kind == wire.KindError {
+			return false, reply.Err
+		}
+		return false, fmt.Errorf("%w: an acknowledgement too many", wire.ErrMalformed)
+	}
+	if reply.Kind == wire.KindAck {
+		e := p.pop()
+		p.mu.Unlock()
+		p.deliver(e, Result{Receipt: reply.Receipt})
+		return false, nil
+	}
+
+	e := &p.queue[p.head]
+	class := reply.Err.Code.Class()
+	retry := reply.Err.Code.Later() && p.c.opt.Clock.Mono() < e.deadline
+	if class != wire.NotWritten {
+		e.doubt = true
+		retry = retry && e.named
+	}
+	switch {
+	case retry && p.ordered && p.stopped == nil:
+		p.mu.Unlock()
+		return true, nil
+	case retry && !p.ordered:
+		e := p.pop()
+		p.queue = append(p.queue, e)
+		p.bytes += len(e.request)
+		p.hold()
+		p.mu.Unlock()
+		return false, nil
+	}
+	failed := p.pop()
+	if class == wire.NotWritten && failed.doubt {
+		class = wire.Unknown
+	}
+	result := Result{Err: &PublishError{Class: class, Err: reply.Err}}
+	if p.ordered && p.stopped == nil {
+		p.stopped = fmt.Errorf("%w: %w", ErrProducerEnded, reply.Err)
+	}
+	over := p.ordered && p.sent == 0
+	p.mu.Unlock()
+	p.deliver(failed, result)
+	if over {
+		return false, ErrProducerEnded
+	}
+	return false, nil
+}
+
+// hold keeps the writer from sending for a moment.
+func (p *pipe) hold() {
+	if p.held {
+		return
+	}
+	p.held = true
+	p.c.opt.Clock.AfterFunc(100*time.Millisecond, func() {
+		p.mu.Lock()
+		p.held = false
+		p.mu.Unlock()
+		p.wake()
+	})
+}
+
+// broken puts what was on the wire back in line, or fails what must not be sent
+// again. It reports whether the pipe has ended.
+func (p *pipe) broken(err error) bool {
+	p.mu.Lock()
+	now := p.c.opt.Clock.Mono()
+	var kept, failed []entry
+	for i, e := range p.queue[p.head:] {
+		sent := i < p.sent
+		// The node that asked to try again has told about this one.
+		e.doubt = e.doubt || sent && !(i == 0 && errors.Is(err, errRetry))
+		if e.deadline <= now || e.doubt && !e.named || p.ordered && (p.stopped != nil || len(failed) > 0) {
+			failed = append(failed, e)
+		} else {
+			kept = append(kept, e)
+		}
+	}
+	cause := err
+	if p.ordered && len(failed) > 0 && p.stopped == nil {
+		cause = fmt.Errorf("%w: last: %w", ErrDeadline, err)
+		p.stopped = fmt.Errorf("%w: %w", ErrProducerEnded, cause)
+	}
+	p.queue, p.head, p.sent, p.bytes = kept, 0, 0, 0
+	for i := range kept {
+		p.bytes += len(kept[i].request)
+	}
+	ended := p.ordered && p.stopped != nil
+	p.mu.Unlock()
+	for i, e := range failed {
+		because := cause
+		switch {
+		case p.ordered && (i > 0 || cause == err):
+			because = p.reason()
+		case !p.ordered && e.deadline <= now:
+			because = fmt.Errorf("%w: last: %w", ErrDeadline, err)
+		}
+		p.deliver(e, Result{Err: &PublishError{Class: e.class(), Err: because}})
+	}
+	p.tellWaiting(true)
+	return ended
+}
+
+func (p *pipe) reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopped
+}
+
+// class is what holds for a message that fails unanswered.
+func (e *entry) class() wire.Class {
+	if e.doubt {
+		return wire.Unknown
+	}
+	return wire.NotWritten
+}
+
+// failRest fails everything, at the end.
+func (p *pipe) failRest() {
+	p.mu.Lock()
+	if p.stopped == nil {
+		p.stopped = ErrClosed
+	}
+	reason := p.stopped
+	rest := p.queue[p.head:]
+	for i := range rest[:p.sent] {
+		rest[i].doubt = true
+	}
+	p.queue, p.head, p.sent, p.bytes = nil, 0, 0, 0
+	p.mu.Unlock()
+	for _, e := range rest {
+		p.deliver(e, Result{Err: &PublishError{Class: e.class(), Err: reason}})
+	}
+	p.tellWaiting(true)
+}
+
+func (p *pipe) deliver(e entry, r Result) {
+	r.N = e.n
+	if e.done != nil {
+		e.done(r)
+	}
+	p.mu.Lock()
+	p.finished++
+	p.mu.Unlock()
+}
+
+// tellWaiting wakes Send and Flush: at once when the replies at hand are read,
+// else when a good part of the window is free.
+func (p *pipe) tellWaiting(now bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting > 0 && (now || len(p.queue)-p.head < p.c.opt.WindowMessages/2) {
+		p.changed.Broadcast()
+	}
+}
+
+// flush waits until everything taken so far has its outcome.
+func (p *pipe) flush(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.changed.Broadcast()
+	})
+	defer stop()
+	p.waiting++
+	for target := p.taken; p.finished < target && ctx.Err() == nil; {
+		p.changed.Wait()
+	}
+	p.waiting--
+	if p.stopped != nil && p.stopped != ErrClosed {
+		return p.stopped
+	}
+	return context.Cause(ctx)
+}
