@@ -33,8 +33,9 @@ type Fake struct {
 	changes  []fakeChange
 	index    map[uint64]uint64
 	parts    map[Stream]*fakePartition
-	watchers map[*fakeWatch]struct{}
+	watchers []*fakeWatch
 	held     []*Publish
+	heldMore sync.Cond
 	hold     bool
 	ensure   func(name string) error
 	barrier  func(ctx context.Context, level Level, floors []Floor) error
@@ -71,11 +72,13 @@ type fakeWatch struct {
 
 // NewFake returns a Fake without topics.
 func NewFake() *Fake {
-	return &Fake{
+	f := &Fake{
 		Shards: 4, Max: v1alpha1.DefaultMaxMessageBytes, now: FakeStart,
 		topics: map[string]*fakeTopic{}, index: map[uint64]uint64{},
-		parts: map[Stream]*fakePartition{}, watchers: map[*fakeWatch]struct{}{},
+		parts: map[Stream]*fakePartition{},
 	}
+	f.heldMore.L = &f.mu
+	return f
 }
 
 // Hold makes publishes wait until Release; what comes meanwhile is kept in order.
@@ -85,11 +88,13 @@ func (f *Fake) Hold() {
 	f.mu.Unlock()
 }
 
-// Held returns how many publishes wait.
-func (f *Fake) Held() int {
+// WaitHeld returns when at least n publishes wait for Release.
+func (f *Fake) WaitHeld(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.held)
+	for len(f.held) < n {
+		f.heldMore.Wait()
+	}
 }
 
 // Release carries out what was held and holds nothing more.
@@ -99,8 +104,17 @@ func (f *Fake) Release() {
 	f.held, f.hold = nil, false
 	f.mu.Unlock()
 	for _, p := range held {
-		f.Publish(p)
+		f.carryOut(p)
 	}
+}
+
+// ReleaseOne carries out the held publish at place i and goes on holding.
+func (f *Fake) ReleaseOne(i int) {
+	f.mu.Lock()
+	p := f.held[i]
+	f.held = slices.Delete(f.held, i, i+1)
+	f.mu.Unlock()
+	f.carryOut(p)
 }
 
 // OnEnsure makes EnsureTopic ask check before it makes a topic.
@@ -369,9 +383,16 @@ func (f *Fake) Publish(p *Publish) {
 	f.mu.Lock()
 	if f.hold {
 		f.held = append(f.held, p)
+		f.heldMore.Broadcast()
 		f.mu.Unlock()
 		return
 	}
+	f.mu.Unlock()
+	f.carryOut(p)
+}
+
+func (f *Fake) carryOut(p *Publish) {
+	f.mu.Lock()
 	r, stored, err := f.publishLocked(p)
 	f.mu.Unlock()
 	p.Done.Complete(r, err)
@@ -513,11 +534,11 @@ func (f *Fake) ReadBack(s Stream, until uint64, maxBytes int) ([]Stored, error) 
 func (f *Fake) Watch(s Stream, wake func()) (stop func()) {
 	w := &fakeWatch{stream: s, wake: wake}
 	f.mu.Lock()
-	f.watchers[w] = struct{}{}
+	f.watchers = append(f.watchers, w)
 	f.mu.Unlock()
 	return func() {
 		f.mu.Lock()
-		delete(f.watchers, w)
+		f.watchers = slices.DeleteFunc(f.watchers, func(x *fakeWatch) bool { return x == w })
 		f.mu.Unlock()
 		w.mu.Lock()
 		w.off = true
@@ -532,7 +553,7 @@ func (f *Fake) WatchTopics(wake func()) (stop func()) { return f.Watch(Stream{},
 func (f *Fake) wake(s Stream) {
 	f.mu.Lock()
 	var called []*fakeWatch
-	for w := range f.watchers {
+	for _, w := range f.watchers {
 		if w.stream == s {
 			called = append(called, w)
 		}
