@@ -74,7 +74,7 @@ func (b backend) NotReady() (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("group %s is %d entries behind", g.Group, g.Commit-g.Applied))
 		}
 	}
-	if !b.cat.formed() {
+	if !b.cat.isFormed() {
 		reasons = append(reasons, "the catalogue does not know the cluster yet")
 	}
 	return reasons

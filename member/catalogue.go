@@ -26,8 +26,9 @@ const (
 // Its own group's lock is the last in the lock order, so a shard may read it
 // under its lock.
 type catalogue struct {
-	g   *group
-	cat *topics.Catalogue
+	g      *group
+	cat    *topics.Catalogue
+	formed chan struct{} // closed once the catalogue knows its cluster
 
 	mu      sync.Mutex // guards changes and watches; taken after g.mu
 	changes []topicChange
@@ -44,7 +45,9 @@ type topicChange struct {
 
 const maxTopicChanges = 16 << 10
 
-func newCatalogue(g *group, cat *topics.Catalogue) *catalogue { return &catalogue{g: g, cat: cat} }
+func newCatalogue(g *group, cat *topics.Catalogue) *catalogue {
+	return &catalogue{g: g, cat: cat, formed: make(chan struct{})}
+}
 
 // Version, NextUID, Topic and DeletedSince make it a topics.CatalogueView.
 func (c *catalogue) Version() uint64 {
@@ -84,7 +87,7 @@ func (c *catalogue) lookup(name string) (topics.Topic, bool) {
 	return c.cat.Lookup(name)
 }
 
-func (c *catalogue) formed() bool {
+func (c *catalogue) isFormed() bool {
 	c.g.mu.Lock()
 	defer c.g.mu.Unlock()
 	_, ok := c.cat.Cluster()
@@ -95,6 +98,13 @@ func (c *catalogue) formed() bool {
 // applied, and returns who is to be woken.
 func (e *Engine) catalogueApplied(outcomes []topics.Outcome) (wakes []func()) {
 	version := e.cat.Version()
+	select {
+	case <-e.cat.formed:
+	default:
+		if e.cat.isFormed() {
+			close(e.cat.formed)
+		}
+	}
 	var deleted []uint64
 	changed := false
 	for i := range outcomes {
@@ -250,6 +260,11 @@ func (e *Engine) commit(ctx context.Context, r topics.Request) (topics.Result, e
 	type answer struct {
 		r   topics.Result
 		err error
+	}
+	select {
+	case <-e.cat.formed:
+	case <-ctx.Done():
+		return topics.Result{}, wire.Errorf(wire.NoQuorum, "the cluster is not formed yet: nothing was written; start more of the cluster's nodes, or try again")
 	}
 	answered := make(chan answer, 1)
 	e.change(r, 0, func(r topics.Result, err error) {

@@ -526,7 +526,7 @@ func (e *Engine) nodeName(id uint64) string {
 // form has the catalogue repeat what the folders say (D6). Only the first one
 // in the log has an effect.
 func (e *Engine) form() {
-	if e.cat.formed() {
+	if e.cat.isFormed() {
 		return
 	}
 	m := e.c.Identity.Member

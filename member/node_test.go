@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func dialNode(t *testing.T, c *v1alpha1.Cluster, id string) *conversation {
 	var conn net.Conn
 	eventually(t, 10*time.Second, func() (ok bool) {
 		var err error
-		conn, err = net.Dial("tcp", fmt.Sprintf("%s:%d", spec.Host, spec.Port))
+		conn, err = net.Dial("tcp", net.JoinHostPort(spec.Host, strconv.Itoa(spec.Port)))
 		return err == nil
 	})
 	t.Cleanup(func() { conn.Close() })
