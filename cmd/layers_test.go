@@ -119,7 +119,7 @@ var pure = []string{"raftnode", "topics", "topics/batch", "topics/wire", "contro
 
 // topLevel are the folders of the repository, but for those that .gitignore
 // names and those of other tools, which begin with a dot.
-var topLevel = []string{".ci", "cmd", "config", "controller", "docs", "manifests", "member", "raftnode", "timesvc", "topics", "ui"}
+var topLevel = []string{"cmd", "config", "controller", "docs", "manifests", "member", "raftnode", "timesvc", "topics", "ui"}
 
 var ignored = []string{"bin"}
 
@@ -168,7 +168,7 @@ func (c *checker) walk(dir string) error {
 		name := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir() && dir == "." && slices.Contains(ignored, e.Name()):
-		case e.IsDir() && strings.HasPrefix(e.Name(), ".") && e.Name() != ".ci", e.Name() == "testdata":
+		case e.IsDir() && strings.HasPrefix(e.Name(), "."), e.Name() == "testdata":
 		case e.IsDir() && dir == "." && !slices.Contains(topLevel, e.Name()):
 			c.errorf("%s: not one of the top-level folders (%s)", name, strings.Join(topLevel, " "))
 		case e.IsDir():
