@@ -363,7 +363,7 @@ func (f *frames) behind(from int64) (count int, synced, used int64, err error) {
 	var life [8]byte
 	le.PutUint64(life[:], f.life)
 	used = from
-	chunk := make([]byte, windowBytes)
+	chunk := make([]byte, min(windowBytes, max(f.size-from, 0)))
 	for off := from; off < f.size; {
 		b := chunk[:min(int64(len(chunk)), f.size-off)]
 		if err := readFull(f.r, b, off); err != nil {

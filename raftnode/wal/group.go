@@ -44,6 +44,9 @@ type span struct {
 	seg   *segment
 	refs  []ref // nil: in the segment's index file, from entry at on
 	at    int
+	// gone: a later segment replaces these entries, so the index file does not
+	// list them. Recovery alone has such spans, until it reads that segment.
+	gone bool
 }
 
 func (s span) end() uint64 { return s.first + uint64(s.n) }
@@ -52,7 +55,7 @@ func (s span) end() uint64 { return s.first + uint64(s.n) }
 func (s span) part(lo, hi uint64) span {
 	lo, hi = max(lo, s.first), min(hi, s.end())
 	skip := int(lo - s.first)
-	p := span{first: lo, n: int(hi - lo), seg: s.seg, at: s.at + skip}
+	p := span{first: lo, n: int(hi - lo), seg: s.seg, at: s.at + skip, gone: s.gone}
 	if s.refs != nil {
 		p.refs = s.refs[skip : skip+p.n : skip+p.n]
 	}
@@ -81,12 +84,16 @@ func (g *Group) apply(seg *segment, r record) error {
 	r.each(func(index uint64, ref ref, term uint64) {
 		s.refs = append(s.refs, ref)
 		s.n++
-		if n := len(g.terms); n == 0 || g.terms[n-1].term != term {
-			g.terms = append(g.terms, termRun{index, term})
-		}
+		g.addTerm(termRun{index, term})
 	})
 	g.last = end - 1
 	return nil
+}
+
+func (g *Group) addTerm(run termRun) {
+	if n := len(g.terms); n == 0 || g.terms[n-1].term != run.term {
+		g.terms = append(g.terms, run)
+	}
 }
 
 // activeSpan returns the last span if entries from first on can join it, else
@@ -106,7 +113,7 @@ func (g *Group) cut(first uint64) error {
 	}
 	for n := len(g.spans); n > 0 && g.spans[n-1].end() > first; n = len(g.spans) {
 		s := &g.spans[n-1]
-		if s.seg.index != nil {
+		if s.seg.index != nil && !s.gone {
 			return fmt.Errorf("entry %d of group %d would replace one of segment %d, which is indexed and so applied", first, g.id, s.seg.number)
 		}
 		if s.first >= first {
@@ -114,7 +121,9 @@ func (g *Group) cut(first uint64) error {
 			continue
 		}
 		s.n = int(first - s.first)
-		s.refs = s.refs[:s.n]
+		if s.refs != nil {
+			s.refs = s.refs[:s.n]
+		}
 	}
 	for n := len(g.terms); n > 0 && g.terms[n-1].first >= first; n = len(g.terms) {
 		g.terms = g.terms[:n-1]

@@ -19,7 +19,7 @@ const (
 	indexVersion = 1
 	blockData    = blockBytes - 4
 
-	groupRow  = 32 // group, first, n, at
+	groupRow  = 40 // group, first, n, at, last
 	termRow   = 24 // group, first, term
 	entryRow  = 8  // off, size and type
 	filterRow = 64 // one line of the filter
@@ -193,7 +193,8 @@ func (iw *indexWriter) flush() {
 // indexed is what WriteIndex puts into a file and then into the groups.
 type indexed struct {
 	group uint64
-	span  span // with a copy of its refs
+	span  span   // with a copy of its refs; none if the segment has no live entries
+	last  uint64 // the group's last entry at the segment's end, replaced later or not
 }
 
 // Sealed lists the segments that are complete and have no index file, in order.
@@ -264,14 +265,19 @@ func (w *WAL) indexRows(number uint64) (*segment, []indexed, error) {
 	}
 	var rows []indexed
 	at := 0
-	for _, id := range w.groupIDs() {
-		for _, sp := range w.groups[id].spans {
+	for _, l := range seg.lasts {
+		none := true
+		for _, sp := range w.groups[l.group].spans {
 			if sp.seg == seg {
 				sp.refs = slices.Clone(sp.refs)
 				sp.at = at
 				at += sp.n
-				rows = append(rows, indexed{id, sp})
+				rows = append(rows, indexed{l.group, sp, l.last})
+				none = false
 			}
+		}
+		if none {
+			rows = append(rows, indexed{l.group, span{}, l.last})
 		}
 	}
 	return seg, rows, nil
@@ -283,7 +289,7 @@ func (w *WAL) adopt(seg *segment, index *indexFile, rows []indexed) error {
 	defer w.mu.Unlock()
 	seg.index = index
 	for _, row := range rows {
-		found := false
+		found := row.span.n == 0
 		spans := w.groups[row.group].spans
 		for i := range spans {
 			if spans[i].seg == seg && spans[i].first == row.span.first && spans[i].n == row.span.n {
@@ -357,6 +363,7 @@ func (w *WAL) addEntries(iw *indexWriter, rows []indexed) {
 		le.PutUint64(b[8:], r.span.first)
 		le.PutUint64(b[16:], uint64(r.span.n))
 		le.PutUint64(b[24:], uint64(r.span.at))
+		le.PutUint64(b[32:], r.last)
 		iw.add(secGroups, b[:groupRow])
 	}
 	iw.closeBlock()
@@ -384,6 +391,9 @@ func (w *WAL) termRuns(r indexed) []termRun {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	var runs []termRun
+	if r.span.n == 0 {
+		return nil
+	}
 	for _, run := range w.groups[r.group].terms {
 		switch {
 		case run.first <= r.span.first:

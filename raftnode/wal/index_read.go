@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -46,35 +47,63 @@ func (w *WAL) loadIndex(seg *segment) error {
 		return err
 	}
 	seg.index = x
-	for i := range x.foot.rows[secGroups] {
-		b, err := x.row(secGroups, i)
-		if err != nil {
-			return err
-		}
-		g := w.groupLocked(le.Uint64(b))
-		sp := span{first: le.Uint64(b[8:]), n: int(le.Uint64(b[16:])), seg: seg, at: int(le.Uint64(b[24:]))}
-		if sp.n <= 0 || sp.at < 0 || uint64(sp.at)+uint64(sp.n) > x.foot.rows[secEntries] || sp.first != g.last+1 {
-			return x.corrupt(secGroups, i, fmt.Errorf("%d entries from %d on of group %d do not follow entry %d", sp.n, sp.first, g.id, g.last))
-		}
-		g.spans = append(g.spans, sp)
-		g.last = sp.end() - 1
-	}
+	terms := map[uint64][]termRun{}
 	for i := range x.foot.rows[secTerms] {
 		b, err := x.row(secTerms, i)
 		if err != nil {
 			return err
 		}
-		g := w.groupLocked(le.Uint64(b))
-		run := termRun{le.Uint64(b[8:]), le.Uint64(b[16:])}
-		n := len(g.terms)
-		if run.first > g.last || n == 0 && run.first != 1 || n > 0 && run.first <= g.terms[n-1].first {
-			return x.corrupt(secTerms, i, fmt.Errorf("group %d: the term of entry %d is out of order", g.id, run.first))
+		terms[le.Uint64(b)] = append(terms[le.Uint64(b)], termRun{le.Uint64(b[8:]), le.Uint64(b[16:])})
+	}
+	for i := range x.foot.rows[secGroups] {
+		b, err := x.row(secGroups, i)
+		if err != nil {
+			return err
 		}
-		if n == 0 || g.terms[n-1].term != run.term {
-			g.terms = append(g.terms, run)
+		id := le.Uint64(b)
+		n, at, last := le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])
+		if rows := x.foot.rows[secEntries]; n > rows || at > rows-n || last == math.MaxUint64 {
+			return x.corrupt(secGroups, i, errors.New("the entries of a group are not in the file"))
+		}
+		sp := span{first: le.Uint64(b[8:]), n: int(n), seg: seg, at: int(at)}
+		g := w.groupLocked(id)
+		if terms[id], err = g.load(sp, last, terms[id]); err != nil {
+			return x.corrupt(secGroups, i, err)
 		}
 	}
 	return nil
+}
+
+// load takes a span of an index file, and makes last the group's last entry as
+// it was at the segment's end. It returns the terms of the spans to come.
+func (g *Group) load(sp span, last uint64, terms []termRun) ([]termRun, error) {
+	if sp.n > 0 {
+		if sp.first == 0 || sp.first > g.last+1 || sp.end() <= sp.first {
+			return nil, fmt.Errorf("entry %d of group %d does not follow entry %d", sp.first, g.id, g.last)
+		}
+		if err := g.cut(sp.first); err != nil {
+			return nil, err
+		}
+		if len(terms) == 0 || terms[0].first != sp.first {
+			return nil, fmt.Errorf("the term of entry %d of group %d is missing", sp.first, g.id)
+		}
+		for at := sp.first; len(terms) > 0 && terms[0].first >= at && terms[0].first < sp.end(); terms = terms[1:] {
+			at = terms[0].first + 1
+			g.addTerm(terms[0])
+		}
+		g.spans = append(g.spans, sp)
+		g.last = sp.end() - 1
+	}
+	if last < g.last {
+		return terms, g.cut(last + 1)
+	}
+	if last > g.last {
+		// Entries that a later segment replaces: keep their place.
+		g.addTerm(termRun{first: g.last + 1})
+		g.spans = append(g.spans, span{first: g.last + 1, n: int(last - g.last), seg: sp.seg, gone: true})
+		g.last = last
+	}
+	return terms, nil
 }
 
 // row returns a section's i-th row. It is shared and must not be changed.

@@ -191,6 +191,7 @@ func (w *WAL) recover(dir listing) (header, error) {
 		if i+1 < len(heads) && next != heads[i+1].firstFrame {
 			return h, &CorruptError{w.path(segmentName(h.number)), seg.end, fmt.Errorf("the segment's last frame is %d, the next segment begins with frame %d", next-1, heads[i+1].firstFrame)}
 		}
+		seg.lasts = w.lastsLocked()
 		scanned = scanned || next > h.firstFrame
 		prev.firstFrame = next
 	}
@@ -310,6 +311,12 @@ func (w *WAL) endOfLog(seg *segment, name string, fr *frames, reason error) erro
 func (w *WAL) recoveredGroups() error {
 	for _, id := range w.groupIDs() {
 		g := w.groups[id]
+		for _, sp := range g.spans {
+			if sp.gone {
+				return &CorruptError{w.path(segmentName(w.recovered.End.Segment)), w.recovered.End.Offset,
+					fmt.Errorf("entries %d to %d of group %d, which replace those of segment %d, are missing", sp.first, sp.end()-1, id, sp.seg.number)}
+			}
+		}
 		if g.hs.GetCommit() > g.last {
 			return &CorruptError{w.path(segmentName(w.recovered.End.Segment)), w.recovered.End.Offset,
 				fmt.Errorf("group %d has committed entry %d, the log ends with %d", id, g.hs.GetCommit(), g.last)}

@@ -50,7 +50,12 @@ type segment struct {
 	end          int64      // of the valid frames
 	sealed       bool       // the next segment says where this one ends
 	index        *indexFile // nil: its entries are in memory
+	// lasts are the groups' last entries when the segment was sealed, for
+	// its index file: entries that a later segment replaced are counted.
+	lasts []groupLast
 }
+
+type groupLast struct{ group, last uint64 }
 
 // Append writes records of any groups as one frame, with one fdatasync if
 // entries, a term or a vote changed. After an error every further call returns
@@ -326,6 +331,9 @@ func (w *WAL) begin(h header, need int64) error {
 	w.off, w.synced, w.number = headerBytes, headerBytes, h.firstFrame
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if n := len(w.segments); n > 0 && w.segments[n-1].lasts == nil {
+		w.segments[n-1].lasts = w.lastsLocked()
+	}
 	w.segments = append(w.segments, &segment{number: h.number, life: h.life, end: headerBytes})
 	return nil
 }
@@ -416,6 +424,15 @@ func (w *WAL) groupLocked(id uint64) *Group {
 		w.groups[id] = g
 	}
 	return g
+}
+
+// lastsLocked returns every group's last entry.
+func (w *WAL) lastsLocked() []groupLast {
+	lasts := []groupLast{}
+	for _, id := range w.groupIDs() {
+		lasts = append(lasts, groupLast{id, w.groups[id].last})
+	}
+	return lasts
 }
 
 // groupIDs returns the groups in order; mu is held.
