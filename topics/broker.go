@@ -41,7 +41,7 @@ type partition struct {
 	next   uint64 // offset of the next record
 }
 
-func (p *partition) stream() Stream { return Stream{p.uid, p.number} }
+func (p *partition) stream() Stream { return stream(p.uid, p.number) }
 
 // DefaultDedupIDs is how many ids a shard remembers unless its log says
 // otherwise.
@@ -106,7 +106,7 @@ func (b *Broker) publish(e *Entry, c *Command, r *Result) {
 		r.Code = Malformed
 		return
 	}
-	s := Stream{p.UID, p.Partition}
+	s := stream(p.UID, p.Partition)
 	r.UID, r.Partition, r.Count = s.UID, s.Partition, count
 	t, ok := b.topics[s.UID]
 	switch {
@@ -218,7 +218,7 @@ func (b *Broker) drop(c *Command, r *Result) {
 		return
 	}
 	for p := range t.partitions {
-		s := Stream{uid, p}
+		s := stream(uid, p)
 		slot, ok := b.slots[s]
 		if !ok {
 			continue

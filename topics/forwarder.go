@@ -162,7 +162,12 @@ func (f *Forwarder) Outgoing() (to uint64, requests []Request) {
 		if f.cursor == f.next && !f.number() {
 			break
 		}
-		r := &f.at(f.cursor).request
+		u := f.at(f.cursor)
+		if u.done {
+			f.cursor++
+			continue
+		}
+		r := &u.request
 		size += len(r.Body) + requestOverhead
 		if len(requests) > 0 && size > f.o.MessageBytes {
 			break

@@ -415,7 +415,7 @@ func (l *Leader) prepare(f *forming, o Origin, r *Request) {
 		refuse(Malformed, Stream{})
 		return
 	}
-	s := Stream{p.UID, p.Partition}
+	s := stream(p.UID, p.Partition)
 	t, ok := l.o.View.Topic(p.UID)
 	switch {
 	case !ok:

@@ -1,5 +1,10 @@
 package topics
 
+import (
+	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/raftnode/wal"
+)
+
 // Origin is one incarnation of a node: whoever numbers requests. RaftID 0 means
 // no origin (a leader's own commands).
 type Origin struct {
@@ -74,44 +79,22 @@ type Nack struct {
 	Busy bool
 }
 
-// Pos is a place in the node's log: a segment's number and a byte offset in it.
-type Pos struct {
-	Segment uint64
-	Offset  int64
-}
+// The log's own types, for those who know only this package.
+type (
+	// Entry is one committed raft entry; Pos is where its data lies.
+	Entry = raftnode.Entry
+	// Pos is a place in the node's log.
+	Pos = wal.Pos
+	// Stream names one partition of one topic.
+	Stream = wal.Stream
+	// StreamRecord says where one stored batch lies: Offset and Len are those
+	// of its whole command inside the segment.
+	StreamRecord = wal.StreamRecord
+	// Located is a StreamRecord with its segment.
+	Located = wal.Located
+)
 
-// Entry is one committed raft entry. Pos is where its data lies in the log.
-type Entry struct {
-	Index uint64
-	Term  uint64
-	Data  []byte // nil: an entry without commands
-	Pos   Pos
-}
-
-// Stream names one partition of one topic.
-type Stream struct {
-	UID       uint64
-	Partition uint32
-}
-
-// StreamRecord says where one stored batch lies: Offset and Len are those of
-// its whole command inside the segment.
-type StreamRecord struct {
-	Stream
-	Base   uint64
-	Count  uint32
-	TS     uint64
-	Term   uint64
-	Index  uint64
-	Offset int64
-	Len    uint32
-}
-
-// Located is a StreamRecord with the place of its bytes.
-type Located struct {
-	StreamRecord
-	Pos Pos
-}
+func stream(uid uint64, partition uint32) Stream { return Stream{UID: uid, Partition: partition} }
 
 // Spec is what a topic's owner may set.
 type Spec struct {
