@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// nodeCommand is what kill, restart, stop and start share: one node by any of
+// actionCommand is what kill, restart, stop and start share: one node by any of
 // its written forms, one POST that answers when it is done, one line.
-func (a *app) nodeCommand(use, short, long, done string, query func() (url.Values, error)) *cobra.Command {
+func (a *app) actionCommand(use, short, long, done string, query func() (url.Values, error)) *cobra.Command {
 	action, _, _ := strings.Cut(use, " ")
 	return &cobra.Command{
 		Use:   use,

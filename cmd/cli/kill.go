@@ -14,7 +14,7 @@ import (
 // controller starts the node again after its back-off.
 func (a *app) killCommand() *cobra.Command {
 	var signal string
-	cmd := a.nodeCommand("kill NODE", "Make a node's process die now",
+	cmd := a.actionCommand("kill NODE", "Make a node's process die now",
 		`Sends a signal to a node's process and returns when the process has ended.
 This is a fault: the wanted state is untouched, so the controller starts the
 node again after its back-off. To keep a node down, stop it.`,

@@ -9,7 +9,7 @@ import (
 // restartCommand stops and starts a node gracefully.
 func (a *app) restartCommand() *cobra.Command {
 	var force bool
-	cmd := a.nodeCommand("restart NODE", "Drain, stop and start a node",
+	cmd := a.actionCommand("restart NODE", "Drain, stop and start a node",
 		`Drains a node, stops it and starts it again; returns when the new process
 runs. It is refused while it would cost the cluster its majority, unless forced.`,
 		"restarted", func() (url.Values, error) {

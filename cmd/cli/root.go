@@ -98,11 +98,18 @@ a node. "wiberctl up" starts a three-node cluster on this machine.`,
 
 	root.AddCommand(
 		a.applyCommand(),
+		a.controllerCommand(),
+		a.downCommand(),
 		a.getCommand(),
+		a.historyCommand(),
 		a.killCommand(),
+		a.nodeCommand(),
+		a.pubCommand(),
 		a.restartCommand(),
 		a.startCommand(),
 		a.stopCommand(),
+		a.subCommand(),
+		a.upCommand(),
 		a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {

@@ -4,7 +4,7 @@ import "github.com/spf13/cobra"
 
 // startCommand sets a node's wanted state to running.
 func (a *app) startCommand() *cobra.Command {
-	return a.nodeCommand("start NODE", "Start a stopped node",
+	return a.actionCommand("start NODE", "Start a stopped node",
 		`Sets the node's wanted state to running (spec.nodes[].stopped) and returns when
 its process runs.`,
 		"started", nil)

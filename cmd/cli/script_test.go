@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wiber/wiber/timesvc"
+)
+
+// asProgram makes the test binary behave as wiberctl. The controller starts its
+// nodes from a copy of its own executable, which is the test binary here.
+const asProgram = "TEST_BINARY_IS_WIBERCTL"
+
+func TestMain(m *testing.M) {
+	program := func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+	if os.Getenv(asProgram) != "" {
+		program()
+	}
+	testscript.Main(m, map[string]func(){"wiberctl": program})
+}
+
+// TestScripts runs every story of testdata with the real program: controllers
+// and nodes are processes. A script finds a three-node cluster.yaml and a
+// one-node one.yaml with free ports (PORT1..PORT3, HTTP1..HTTP3), and
+// GATEWAY_PORT set to a free port.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUpScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"eventually": eventually,
+			"kill9":      kill9,
+		},
+	})
+}
+
+func setUpScript(env *testscript.Env) error {
+	ports, err := freePorts()
+	if err != nil {
+		return err
+	}
+	env.Setenv(asProgram, "1")
+	env.Setenv("NO_COLOR", "1")
+	env.Setenv("GATEWAY_PORT", strconv.Itoa(ports.gateway))
+	three, one := "nodes:\n", "apiVersion: wiber.dev/v1alpha1\nkind: Cluster\nmetadata: {name: one}\nspec:\n  nodes:\n"
+	for i := range 3 {
+		env.Setenv(fmt.Sprintf("PORT%d", i+1), strconv.Itoa(ports.node[i]))
+		env.Setenv(fmt.Sprintf("HTTP%d", i+1), strconv.Itoa(ports.node[i]+200))
+		line := fmt.Sprintf("  - {id: n%d, host: 127.0.0.1, port: %d}\n", i+1, ports.node[i])
+		three += line
+		if i == 0 {
+			one += "  " + line
+		}
+	}
+	for name, text := range map[string]string{"cluster.yaml": three, "one.yaml": one} {
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	env.Defer(func() { endProcessesIn(env.WorkDir) })
+	return nil
+}
+
+type scriptPorts struct {
+	gateway int
+	node    [3]int
+}
+
+// freePorts looks for ports that nobody listens on, below those that the system
+// gives to outgoing connections.
+func freePorts() (scriptPorts, error) {
+	for range 100 {
+		base := 11000 + 10*rand.IntN(1900)
+		p := scriptPorts{gateway: base + 9, node: [3]int{base, base + 1, base + 2}}
+		free := isFree(p.gateway)
+		for _, port := range p.node {
+			for _, derived := range []int{0, 100, 200, 300} {
+				free = free && isFree(port+derived)
+			}
+		}
+		if free {
+			return p, nil
+		}
+	}
+	return scriptPorts{}, errors.New("no free ports were found")
+}
+
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
+}
+
+// endProcessesIn kills what a script left running. Its controllers and nodes
+// have the script's own folder in their arguments.
+func endProcessesIn(folder string) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		arguments, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(arguments), folder+string(filepath.Separator)) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// eventually runs a program again and again until its standard output matches:
+//
+//	eventually 20s 'n1 +True' wiberctl get nodes
+//
+// With ! it waits until the output does not match any more.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: eventually DURATION REGEXP PROGRAM [ARGUMENT…]")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	clock := timesvc.NewSystem(timesvc.Skew{})
+	var out []byte
+	for clock.Mono() < limit {
+		cmd := exec.Command(args[2], args[3:]...)
+		cmd.Dir = ts.MkAbs(".")
+		cmd.Env = scriptEnviron(ts)
+		if cmd.Path, err = lookPath(ts, args[2]); err != nil {
+			ts.Fatalf("%v", err)
+		}
+		out, err = cmd.CombinedOutput()
+		if pattern.Match(out) != neg && err == nil {
+			return
+		}
+		ts.Check(pause(context.Background(), clock, 50*time.Millisecond))
+	}
+	ts.Fatalf("after %s %q is not so; the last output is\n%s", limit, args[1], out)
+}
+
+// scriptEnviron is the environment of a script's programs.
+func scriptEnviron(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{asProgram, "NO_COLOR", "GATEWAY_PORT", "HOME", "PATH", "WORK"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	return env
+}
+
+// lookPath finds a program on the script's PATH, where wiberctl is.
+func lookPath(ts *testscript.TestScript, name string) (string, error) {
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path := filepath.Join(dir, name); isExecutable(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not on the PATH", name)
+}
+
+func isExecutable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// kill9 sends SIGKILL to the process whose number is in a file.
+func kill9(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: kill9 FILE")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wiber/wiber/topics/client"
+)
+
+// subFlushEvery is how long a message may wait in this process's buffer.
+const subFlushEvery = 20 * time.Millisecond
+
+// subCommand prints messages as they come.
+func (a *app) subCommand() *cobra.Command {
+	var from string
+	var limit uint64
+	cmd := &cobra.Command{
+		Use:   "sub TOPIC[,TOPIC…|PATTERN]",
+		Short: "Print messages as they come, until Ctrl-C",
+		Long: `Prints the messages of topics as they are published, until Ctrl-C. In a pattern *
+stands for one word between dots and > for the rest. A topic that does not exist
+yet is waited for. When a node dies, sub goes on with another one, without a gap
+or a repeat.`,
+		Example: `  wiberctl sub orders --from earliest
+  wiberctl sub 'sensors.*.temperature,alerts' -o json`,
+		Args:        cobra.ExactArgs(1),
+		Annotations: map[string]string{outputsKey: messageOutputs},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			begin, err := position("--from", from)
+			if err != nil {
+				return &usageError{cmd.CommandPath(), err}
+			}
+			return a.sub(cmd.Context(), args[0], client.SubscribeOptions{From: begin, Limit: limit})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&from, "from", "", "the `position` to begin at: earliest, latest, an offset, a time, or a duration back (default latest)")
+	flags.Uint64Var(&limit, "limit", 0, "end after `N` messages")
+	nodesFlag(cmd)
+	return cmd
+}
+
+// sub prints until ctx ends, which is no error. A second goroutine writes out
+// what waits in the buffer, so that a burst costs few writes and a single
+// message little time; it ends with sub.
+func (a *app) sub(ctx context.Context, topics string, options client.SubscribeOptions) (err error) {
+	c, err := a.dial(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s := c.Subscribe(ctx, topics, options)
+	defer s.Close()
+
+	var mu sync.Mutex // guards p
+	p := newPrinter(a.stdout, a.output)
+	flushing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var flusher sync.WaitGroup
+	flusher.Go(func() {
+		ticker := a.clock.NewTicker(subFlushEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-flushing.Done():
+				return
+			case <-ticker.C():
+				mu.Lock()
+				p.flush() // an error stays in the buffer and comes back from the next message
+				mu.Unlock()
+			}
+		}
+	})
+	defer func() {
+		stop()
+		flusher.Wait()
+		if end := p.flush(); err == nil {
+			err = end
+		}
+	}()
+	for s.Next() {
+		mu.Lock()
+		err := p.message(s.Message())
+		mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return s.Err()
+}

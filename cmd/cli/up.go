@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wiber/wiber/config"
+	"github.com/wiber/wiber/manifests"
+	"github.com/wiber/wiber/manifests/v1alpha1"
+)
+
+// followEvery is the pause between two looks at the nodes.
+const followEvery = 200 * time.Millisecond
+
+// upCommand starts everything and stays to show it.
+func (a *app) upCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a controller and a cluster, and follow them",
+		Long: `Runs the controller in the foreground, applies a file (the built-in three-node
+cluster unless -f names another), and prints every change of the nodes. Ctrl-C
+drains and stops all nodes and the controller; a second Ctrl-C leaves at once.
+
+Where a controller answers already, up applies the file to it and follows it;
+Ctrl-C then ends only the following.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.up(cmd.Context(), file)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "filename", "f", "", "the `file` to apply (default: the built-in "+config.ClusterFile+")")
+	controllerFlags(cmd)
+	return cmd
+}
+
+// up finds or starts the controller, applies, follows, and stops what it
+// started.
+func (a *app) up(ctx context.Context, file string) error {
+	documents, err := a.upDocuments(file)
+	if err != nil {
+		return err
+	}
+	s := a.controller()
+	s.base = baseOf(a.settings.Listen)
+	who, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	if who == stranger {
+		return strangerError(s.base)
+	}
+	f := &follower{app: a, server: s, seen: map[string]string{}}
+	if who == isController {
+		fmt.Fprintf(a.stdout, "a controller answers at %s: applying to it and following it\n", s.base)
+		if err := a.send(ctx, s, documents, false); err != nil {
+			return err
+		}
+		return f.follow(ctx, nil)
+	}
+
+	options, err := a.controllerOptions()
+	if err != nil {
+		return err
+	}
+	options.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	endc := runInBackground(own, options)
+	if err := s.awaitController(ctx, endc); err != nil {
+		return err
+	}
+	err = a.send(ctx, s, documents, false)
+	if err == nil {
+		err = f.follow(ctx, endc)
+	}
+	var ended *endedError
+	if errors.As(err, &ended) {
+		return ended.err // the controller ended by itself, or by "wiberctl down"
+	}
+	return errors.Join(err, a.stopOwn(ctx, s, cancel, endc))
+}
+
+// upDocuments reads the file to apply.
+func (a *app) upDocuments(file string) ([]manifests.Document, error) {
+	if file == "" {
+		return builtInDocuments()
+	}
+	documents, err := manifests.Decode([]string{file}, a.stdin)
+	if err != nil {
+		return nil, err
+	}
+	return prepare(documents)
+}
+
+// baseOf is the URL under which a controller that listens at an address is
+// reached from this machine.
+func baseOf(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "http://" + listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// awaitController returns when the controller of this process answers.
+func (s *server) awaitController(ctx context.Context, endc <-chan error) error {
+	for {
+		if who, _ := s.look(ctx); who == isController {
+			return nil
+		}
+		timer := s.clock.NewTimer(retryEvery)
+		select {
+		case err := <-endc:
+			timer.Stop()
+			if err == nil {
+				err = errors.New("the controller ended as soon as it began")
+			}
+			return err
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C():
+		}
+	}
+}
+
+// stopOwn drains and stops every node and the controller of this process.
+func (a *app) stopOwn(ctx context.Context, s *server, cancel context.CancelFunc, endc <-chan error) error {
+	fmt.Fprintln(a.stdout, "stopping all nodes; Ctrl-C again leaves them running")
+	done, err := s.shutdown(context.WithoutCancel(ctx), nil)
+	for _, name := range done.Stopped {
+		fmt.Fprintf(a.stdout, "node/%s stopped\n", name)
+	}
+	cancel()
+	if end := <-endc; end != nil && !errors.Is(end, context.Canceled) {
+		err = errors.Join(err, end)
+	}
+	if err == nil {
+		fmt.Fprintln(a.stdout, "controller stopped")
+	}
+	return err
+}
+
+// endedError says that the controller of this process ended while it was
+// followed.
+type endedError struct{ err error }
+
+func (e *endedError) Error() string { return "the controller ended" }
+
+// follower prints what changes.
+type follower struct {
+	*app
+	server *server
+	seen   map[string]string // what was printed last, by node
+	ready  bool
+	misses int // looks in a row that nobody answered
+}
+
+// follow prints changes until ctx ends, which is no error, or the controller
+// does.
+func (f *follower) follow(ctx context.Context, endc <-chan error) error {
+	ticker := f.clock.NewTicker(followEvery)
+	defer ticker.Stop()
+	for {
+		if err := f.look(ctx); err != nil && ctx.Err() == nil {
+			if f.misses++; f.misses > 10 {
+				return err
+			}
+		} else {
+			f.misses = 0
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-endc:
+			return &endedError{err}
+		case <-ticker.C():
+		}
+	}
+}
+
+// look reads clusters and nodes once and prints what is new.
+func (f *follower) look(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var nodes v1alpha1.NodeList
+	if err := f.server.get(limited, apiPath+"nodes", nil, &nodes); err != nil {
+		return err
+	}
+	for i := range nodes.Items {
+		n := &nodes.Items[i]
+		key := n.Namespace + "/" + n.Name
+		line := followLine(&n.Status)
+		if f.seen[key] == line {
+			continue
+		}
+		f.seen[key] = line
+		fmt.Fprintf(f.stdout, "%s  node/%s  %s\n", f.clock.Now().Format(time.TimeOnly), n.Name, line)
+	}
+	if f.ready {
+		return nil
+	}
+	var clusters v1alpha1.ClusterList
+	if err := f.server.get(limited, apiPath+"clusters", nil, &clusters); err != nil {
+		return err
+	}
+	for i := range clusters.Items {
+		c := &clusters.Items[i]
+		ready := v1alpha1.FindCondition(c.Status.Conditions, v1alpha1.ClusterReady)
+		if ready == nil || ready.ObservedGeneration != c.Generation || ready.Status != v1alpha1.ConditionTrue {
+			return nil
+		}
+	}
+	if f.ready = len(clusters.Items) > 0; f.ready {
+		f.announce(clusters.Items)
+	}
+	return nil
+}
+
+// announce says that everything is ready, where, and what to type next.
+func (f *follower) announce(clusters []v1alpha1.Cluster) {
+	for i := range clusters {
+		c := &clusters[i]
+		fmt.Fprintf(f.stdout, "%s  cluster/%s  Ready, %d of %d nodes\n", f.clock.Now().Format(time.TimeOnly), c.Name, c.Status.ReadyNodes, c.Status.Nodes)
+	}
+	flag := ""
+	if f.server.base != f.settings.Server {
+		flag = " --server " + f.server.base
+	}
+	fmt.Fprintf(f.stdout, "\nThe gateway is at %s\nTry in another terminal:\n  wiberctl%s pub greetings hello\n  wiberctl%s history greetings\n\n", f.server.base, flag, flag)
+}
+
+// followLine is what up prints of a node.
+func followLine(s *v1alpha1.NodeStatus) string {
+	line := string(s.Phase)
+	if line == "" {
+		line = string(v1alpha1.NodePending)
+	}
+	if s.Reason != "" && s.Phase != v1alpha1.NodeRunning {
+		line += ", " + s.Reason
+	}
+	if s.Phase == v1alpha1.NodeCrashLoopBackOff && s.NextStart != nil {
+		line += ", next try at " + s.NextStart.Local().Format(time.TimeOnly)
+	}
+	if s.PID != 0 {
+		line += fmt.Sprintf("  pid %d", s.PID)
+	}
+	if len(s.LeaderOf) > 0 && s.Phase == v1alpha1.NodeRunning {
+		line += "  leads " + strings.Join(s.LeaderOf, ",")
+	}
+	return line
+}
