@@ -22,7 +22,7 @@ func TestChaos(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			size := []int{1, 3, 3, 5}[seed%4]
-			c := newCluster(t, options{nodes: size, groups: 1 + int(seed%3), seed: seed, sync: 5 * time.Millisecond})
+			c := newCluster(t, options{nodes: size, groups: 1 + int(seed%3), seed: seed, sync: 5 * time.Millisecond, wal: seed/4%2 == 1})
 			x := &chaos{cluster: c, acked: make(map[GroupID]uint64), asked: make(map[*node]map[uint64]question)}
 			x.play(20 * time.Second)
 			x.recover()

@@ -3,7 +3,6 @@ package raftnode
 import (
 	"cmp"
 	"container/heap"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/wiber/wiber/raftnode/transport"
 	"github.com/wiber/wiber/raftnode/wal"
-	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -52,7 +50,10 @@ type options struct {
 	seed   uint64
 	faults transport.MemFaults
 	// sync is how long a disk takes, at most; 1 ms by default.
-	sync   time.Duration
+	sync time.Duration
+	// wal gives the nodes real logs on disks that lose power. Without it a
+	// node's log is a slice per group.
+	wal    bool
 	change func(*Config)
 }
 
@@ -60,7 +61,7 @@ type options struct {
 type node struct {
 	c       *cluster
 	id      uint64
-	disk    map[GroupID]*memLog
+	disk    disk
 	host    *Host
 	ep      *transport.MemNode
 	gen     uint64
@@ -96,9 +97,9 @@ func newCluster(t testing.TB, o options) *cluster {
 	}
 	c.net = transport.NewMem(transport.MemOptions{Schedule: c.after, Rand: c.rnd, Faults: o.faults})
 	for id := range uint64(o.nodes) {
-		n := &node{c: c, id: id + 1, disk: make(map[GroupID]*memLog), work: make(map[GroupID]*backlog)}
-		for g := range o.groups {
-			n.disk[GroupID(g)] = &memLog{conf: &raftpb.ConfState{Voters: c.voters()}}
+		n := &node{c: c, id: id + 1, disk: newSliceDisk(c), work: make(map[GroupID]*backlog)}
+		if o.wal {
+			n.disk = newWALDisk(c)
 		}
 		c.nodes = append(c.nodes, n)
 		n.start()
@@ -132,12 +133,9 @@ func (n *node) start() {
 	if n.c.o.change != nil {
 		n.c.o.change(&cfg)
 	}
-	cfg, err := cfg.withDefaults()
-	if err == nil {
-		n.host, err = newHost(cfg, func(g GroupID) storage { return n.disk[g] })
-	}
-	if err != nil {
-		n.c.t.Fatalf("start node %d: %v", n.id, err)
+	var err error
+	if n.host, err = n.disk.start(cfg); err != nil {
+		n.c.t.Fatalf("start node %d: %v (seed %d)", n.id, err, n.c.o.seed)
 	}
 	n.ep = n.c.net.Attach(n.id, transport.Receiver{
 		OnMessage: func(from uint64, m transport.Message) {
@@ -170,11 +168,9 @@ func (n *node) later(after time.Duration, event func()) {
 	})
 }
 
-// crash kills the process. An append under way reaches the disk or does not.
+// crash cuts the power. An append under way reaches the disk or does not.
 func (n *node) crash() {
-	if n.pending != nil && n.c.rnd.IntN(2) == 0 {
-		n.write(n.pending)
-	}
+	n.disk.crash(n.pending)
 	n.up = false
 	n.c.net.Crash(n.id)
 }
@@ -238,7 +234,9 @@ func (n *node) write(recs []wal.Record) {
 		}
 		seen[r.Group] = true
 		n.entries += len(r.Entries)
-		n.disk[GroupID(r.Group)].write(r)
+	}
+	if err := n.disk.append(recs); err != nil {
+		n.c.t.Fatalf("node %d: %v (seed %d)", n.id, err, n.c.o.seed)
 	}
 }
 
@@ -305,8 +303,10 @@ func (c *cluster) checkLeader(n *node, s State) {
 // checkSend is D1 for what leaves.
 func (c *cluster) checkSend(n *node, m Message) {
 	c.sends[m.Raft.GetType()]++
-	d, r := n.disk[m.Group], m.Raft
-	term, vote, last := d.hard.GetTerm(), d.hard.GetVote(), d.last()
+	d, r := n.disk.group(m.Group), m.Raft
+	hard, _, _ := d.InitialState()
+	term, vote := hard.GetTerm(), hard.GetVote()
+	last, _ := d.LastIndex()
 	ok := true
 	switch r.GetType() {
 	case raftpb.MsgAppResp:
@@ -328,8 +328,8 @@ func (c *cluster) checkApply(n *node, a Apply, e Entry) {
 	if e.Index != n.applied[a.Group]+1 {
 		c.t.Fatalf("node %d group %s: entry %d is applied after %d", n.id, a.Group, e.Index, n.applied[a.Group])
 	}
-	if e.Pos != (wal.Pos{Segment: e.Term, Offset: int64(e.Index)}) {
-		c.t.Fatalf("node %d group %s: entry %d has position %v", n.id, a.Group, e.Index, e.Pos)
+	if got := n.disk.read(e); got != string(e.Data) {
+		c.t.Fatalf("node %d group %s: entry %d has position %v, and there lies %q", n.id, a.Group, e.Index, e.Pos, got)
 	}
 	all := c.chosen[a.Group]
 	got := chosen{e.Term, string(e.Data)}
@@ -341,7 +341,7 @@ func (c *cluster) checkApply(n *node, a Apply, e Entry) {
 	}
 	on := 0
 	for _, o := range c.nodes {
-		if t, err := o.disk[a.Group].Term(e.Index); err == nil && t == e.Term {
+		if t, err := o.disk.group(a.Group).Term(e.Index); err == nil && t == e.Term {
 			on++
 		}
 	}
@@ -430,71 +430,6 @@ func (e *events) Pop() any {
 	x := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
 	return x
-}
-
-// memLog is a group's log: all it holds is durable.
-type memLog struct {
-	hard  *raftpb.HardState
-	conf  *raftpb.ConfState
-	ents  []*raftpb.Entry
-	reads int
-}
-
-func (l *memLog) write(r wal.Record) {
-	if r.HardState != nil {
-		l.hard = r.HardState
-	}
-	if len(r.Entries) == 0 {
-		return
-	}
-	first := r.Entries[0].GetIndex()
-	if first == 0 || first > l.last()+1 {
-		panic(fmt.Sprintf("entry %d follows %d", first, l.last()))
-	}
-	l.ents = append(l.ents[:first-1:first-1], r.Entries...)
-}
-
-func (l *memLog) last() uint64 { return uint64(len(l.ents)) }
-
-func (l *memLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
-	return l.hard, l.conf, nil
-}
-
-func (l *memLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	l.reads++
-	if hi > l.last()+1 {
-		return nil, raft.ErrUnavailable
-	}
-	var out []*raftpb.Entry
-	var size uint64
-	for _, e := range l.ents[lo-1 : hi-1] {
-		if size += uint64(len(e.GetData())) + 12; size > maxSize && len(out) > 0 {
-			break
-		}
-		out = append(out, e)
-	}
-	return out, nil
-}
-
-func (l *memLog) Term(i uint64) (uint64, error) {
-	switch {
-	case i == 0:
-		return 0, nil
-	case i > l.last():
-		return 0, raft.ErrUnavailable
-	}
-	return l.ents[i-1].GetTerm(), nil
-}
-
-func (l *memLog) LastIndex() (uint64, error)  { return l.last(), nil }
-func (l *memLog) FirstIndex() (uint64, error) { return 1, nil }
-func (l *memLog) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
-}
-
-func (l *memLog) Pos(i uint64) (wal.Pos, error) {
-	t, err := l.Term(i)
-	return wal.Pos{Segment: t, Offset: int64(i)}, err
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
