@@ -59,8 +59,12 @@ soak: ## simulated clusters from ever new seeds, until one fails or Ctrl-C
 	done
 
 .PHONY: e2e
-e2e: ## real processes, killed and stopped: RUNS=20
-	WIBER_E2E_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 120m ./cmd/e2e
+e2e: ## real processes, killed and stopped, a line per run: RUNS=20, SEED=4711 for the first one
+	WIBER_E2E_RUNS=$(RUNS) WIBER_E2E_SEED=$(SEED) $(GO) test -count=1 -v -timeout 180m -run '^TestEndToEnd$$' ./cmd/e2e
+
+.PHONY: gap
+gap: ## how long a publisher stops when the leader of its shard is killed: RUNS=20
+	WIBER_E2E_GAP_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 60m -run '^TestLeaderKill' ./cmd/e2e
 
 .PHONY: bench
 bench: ## Go benchmarks: BENCH=pattern COUNT=6 PKG=./topics/...
