@@ -25,6 +25,9 @@ func (c configure) append(b []byte) []byte {
 func decodeConfigure(b []byte) (configure, error) {
 	r := reader{b: b}
 	c := configure{UID: r.u64(), Partitions: r.u32(), Generation: r.u64(), DedupWindowUS: r.u64()}
+	if c.Partitions > MaxPartitions {
+		r.fail()
+	}
 	return c, r.end("configure")
 }
 

@@ -53,7 +53,7 @@ func (g *group) catalogue(requests ...Request) []Result {
 	g.t.Helper()
 	var data []byte
 	for i, r := range requests {
-		ts := g.cat.last.TS + 1
+		ts := g.cat.last.TS + 1 + uint64(i)
 		data = AppendCommand(data, Command{
 			Kind: r.Kind, Origin: Origin{9, g.catIdx + 1}, Number: uint64(i + 1), Stamp: Stamp{TS: ts, EPS: -1}, Body: r.Body,
 		})

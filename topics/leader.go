@@ -269,6 +269,9 @@ func (l *Leader) NextEntry(term uint64) []byte {
 		l.upkeep(&f)
 	}
 	l.join(&f)
+	if cap(f.data)-len(f.data) > len(f.data)/2 {
+		return slices.Clone(f.data) // the log keeps it for a while
+	}
 	return f.data
 }
 

@@ -52,6 +52,7 @@ type machine struct {
 	recent   [recentChains]chainAt // by index modulo its length; not replicated
 	outcomes []Outcome             // reused by every apply
 	hashing  []byte                // reused by every apply
+	result   Result                // reused by every command
 }
 
 type chainAt struct {
@@ -131,19 +132,20 @@ func (m *machine) command(e *Entry, c *Command, x executor) error {
 			return nil // applied before, out of order, or of a dead incarnation
 		}
 	}
-	r := Result{
+	r := &m.result
+	*r = Result{
 		Number: c.Number, TS: c.Stamp.TS, EPS: c.Stamp.EPS, Lamport: c.Stamp.Lamport,
 		Term: e.Term, Index: e.Index,
 	}
 	if !rises {
 		r.Code = Disorder
-	} else if err := x.execute(e, c, &r); err != nil {
+	} else if err := x.execute(e, c, r); err != nil {
 		return err
 	}
-	m.hash(c.Kind, &r)
+	m.hash(c.Kind, r)
 	if from != nil {
-		from.remember(r)
-		m.outcomes = append(m.outcomes, Outcome{Origin: c.Origin, Result: r})
+		from.remember(*r)
+		m.outcomes = append(m.outcomes, Outcome{Origin: c.Origin, Result: *r})
 	}
 	return nil
 }
