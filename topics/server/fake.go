@@ -97,13 +97,18 @@ func (f *Fake) WaitHeld(n int) {
 	}
 }
 
-// Release carries out what was held and holds nothing more.
+// Release carries out what was held, in order, and holds nothing more.
 func (f *Fake) Release() {
-	f.mu.Lock()
-	held := f.held
-	f.held, f.hold = nil, false
-	f.mu.Unlock()
-	for _, p := range held {
+	for {
+		f.mu.Lock()
+		if len(f.held) == 0 {
+			f.hold = false
+			f.mu.Unlock()
+			return
+		}
+		p := f.held[0]
+		f.held = f.held[1:]
+		f.mu.Unlock()
 		f.carryOut(p)
 	}
 }

@@ -251,3 +251,14 @@ func (s *session) floorsOf(t *Topic, partition int, level Level) []Floor {
 	}
 	return floors
 }
+
+// written returns a floor for each group that the connection has written to.
+func (s *session) written() []Floor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	floors := make([]Floor, 0, len(s.floors))
+	for group, index := range s.floors {
+		floors = append(floors, Floor{group, index})
+	}
+	return floors
+}

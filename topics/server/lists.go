@@ -10,18 +10,26 @@ import (
 
 // topicList is a TOPICS: a line for each partition, topic by topic.
 type topicList struct {
+	s     *session
 	b     Backend
 	want  []wire.Topic // none: all
 	after string
 	n     int
 }
 
-func newTopicList(b Backend, q *wire.Request) *topicList {
-	return &topicList{b: b, want: append([]wire.Topic(nil), q.Topics...)}
+func newTopicList(s *session, q *wire.Request) *topicList {
+	return &topicList{s: s, b: s.srv.backend, want: append([]wire.Topic(nil), q.Topics...)}
 }
 
-// prepare implements job; there is nothing to wait for.
-func (*topicList) prepare(context.Context) *wire.Error { return nil }
+// prepare implements job: the offsets include what the connection has written.
+func (l *topicList) prepare(ctx context.Context) *wire.Error {
+	ctx, cancel := context.WithTimeout(ctx, l.s.srv.opts.ReadTimeout)
+	defer cancel()
+	if _, err := l.b.Barrier(ctx, Session, l.s.written()); err != nil {
+		return l.s.srv.problem(err, wire.NoQuorum)
+	}
+	return nil
+}
 
 // emit implements job.
 func (l *topicList) emit(dst []byte) ([]byte, bool) {

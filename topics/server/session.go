@@ -230,7 +230,7 @@ func (s *session) handle(ctx context.Context, q *wire.Request) bool {
 	case wire.History:
 		err = s.ask(ctx, newHistory(s, q))
 	case wire.Topics:
-		err = s.tell(ctx, newTopicList(s.srv.backend, q))
+		err = s.ask(ctx, newTopicList(s, q))
 	case wire.Info:
 		err = s.tell(ctx, &nodeList{b: s.srv.backend})
 	case wire.Help:
