@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,9 +49,7 @@ func (a *app) down(ctx context.Context, purge bool) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range done.Stopped {
-		fmt.Fprintf(a.stdout, "node/%s stopped\n", name)
-	}
+	a.printStopped(done)
 	limited, cancel := context.WithTimeout(ctx, downTimeout)
 	defer cancel()
 	for {
@@ -64,6 +63,14 @@ func (a *app) down(ctx context.Context, purge bool) error {
 	}
 	_, err = fmt.Fprintln(a.stdout, "controller stopped")
 	return err
+}
+
+// printStopped names the nodes that were stopped; the controller writes them as
+// cluster/node.
+func (a *app) printStopped(done shutdown) {
+	for _, name := range done.Stopped {
+		fmt.Fprintf(a.stdout, "node/%s stopped\n", path.Base(name))
+	}
 }
 
 // shutdown stops every node and lets the controller end.

@@ -57,7 +57,7 @@ func (a *app) up(ctx context.Context, file string) error {
 	if who == stranger {
 		return strangerError(s.base)
 	}
-	f := &follower{app: a, server: s, seen: map[string]string{}}
+	f := &follower{app: a, server: s, seen: map[string]sight{}}
 	if who == isController {
 		fmt.Fprintf(a.stdout, "a controller answers at %s: applying to it and following it\n", s.base)
 		if err := a.send(ctx, s, documents, false); err != nil {
@@ -139,9 +139,7 @@ func (s *server) awaitController(ctx context.Context, endc <-chan error) error {
 func (a *app) stopOwn(ctx context.Context, s *server, cancel context.CancelFunc, endc <-chan error) error {
 	fmt.Fprintln(a.stdout, "stopping all nodes; Ctrl-C again leaves them running")
 	done, err := s.shutdown(context.WithoutCancel(ctx), nil)
-	for _, name := range done.Stopped {
-		fmt.Fprintf(a.stdout, "node/%s stopped\n", name)
-	}
+	a.printStopped(done)
 	cancel()
 	if end := <-endc; end != nil && !errors.Is(end, context.Canceled) {
 		err = errors.Join(err, end)
@@ -162,10 +160,20 @@ func (e *endedError) Error() string { return "the controller ended" }
 type follower struct {
 	*app
 	server *server
-	seen   map[string]string // what was printed last, by node
+	seen   map[string]sight // by node
 	ready  bool
 	misses int // looks in a row that nobody answered
 }
+
+// sight is what was seen of a node last.
+type sight struct {
+	line  string
+	phase v1alpha1.NodePhase
+	since time.Duration // in this phase
+}
+
+// quietStart is how long a node may start before up says what it waits for.
+const quietStart = 3 * time.Second
 
 // follow prints changes until ctx ends, which is no error, or the controller
 // does.
@@ -201,11 +209,20 @@ func (f *follower) look(ctx context.Context) error {
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		key := n.Namespace + "/" + n.Name
+		last := f.seen[key]
+		if last.phase != n.Status.Phase {
+			last.phase, last.since = n.Status.Phase, f.clock.Mono()
+		}
+		if n.Status.Phase == v1alpha1.NodeStarting && f.clock.Mono()-last.since < quietStart {
+			n.Status.Reason = ""
+		}
 		line := followLine(&n.Status)
-		if f.seen[key] == line {
+		changed := line != last.line
+		last.line = line
+		f.seen[key] = last
+		if !changed {
 			continue
 		}
-		f.seen[key] = line
 		fmt.Fprintf(f.stdout, "%s  node/%s  %s\n", f.clock.Now().Format(time.TimeOnly), n.Name, line)
 	}
 	if f.ready {
