@@ -167,8 +167,17 @@ func (h *Host) Receive(g GroupID, m *raftpb.Message) error {
 	if err := h.check(m); err != nil {
 		return fmt.Errorf("raftnode: group %s: %s of node %d: %w", g, m.GetType(), m.GetFrom(), err)
 	}
-	c.lead.hear(m.GetFrom())
+	last := c.lead.lastWords(m.GetFrom())
+	if !last {
+		c.lead.hear(m.GetFrom())
+	}
 	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		if last {
+			c.receiveLastWords(m)
+		} else {
+			c.step(m)
+		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
 		c.receiveVote(m)
 	case raftpb.MsgReadIndex:

@@ -24,8 +24,8 @@ const rankTicks = 2
 // leader.
 type leadership struct {
 	order []uint64 // the voters by preference for this group
-	heard []int    // ticks since a voter was heard of, per index of order
-	gone  []bool   // its connection closed and nothing was heard since
+	heard []int    // ticks since a voter was heard of or closed, per index of order
+	gone  []bool   // its connection closed and nothing new was heard since
 
 	turn  int             // ticks until this node campaigns; 0: no turn
 	until int             // ticks for which turns go on
@@ -35,6 +35,10 @@ type leadership struct {
 	steady   int // ticks for which the preferred voter could have led
 	draining bool
 }
+
+// maxLag is how many committed entries may not be handed out when a node
+// campaigns.
+const maxLag = 1000
 
 func (l *leadership) init(c *core) {
 	n := len(c.cfg.Voters)
@@ -70,6 +74,13 @@ func (l *leadership) hear(id uint64) {
 	}
 }
 
+// lastWords says whether what a voter says now may be from before its death:
+// its connection closed a moment ago.
+func (l *leadership) lastWords(id uint64) bool {
+	i := l.index(id)
+	return i >= 0 && l.gone[i] && l.heard[i] < rankTicks
+}
+
 // hears says whether a voter was heard of lately.
 func (l *leadership) hears(id uint64) bool {
 	i := l.index(id)
@@ -91,7 +102,7 @@ func (c *core) peerClosed(peer uint64) {
 	if i < 0 || peer == c.cfg.ID {
 		return
 	}
-	l.gone[i] = true
+	l.gone[i], l.heard[i] = true, 0
 	s := c.look()
 	if s.Role == Leader {
 		c.unreachable(peer)
@@ -115,6 +126,20 @@ func (c *core) peerClosed(peer uint64) {
 	}
 }
 
+// receiveLastWords takes what a leader said that probably died since. Its
+// entries count, and its claim to lead does not: a campaign goes on.
+func (c *core) receiveLastWords(m *raftpb.Message) {
+	was := c.look()
+	c.step(m)
+	if now := c.look(); now.Leader != m.GetFrom() || was.Leader == now.Leader {
+		return
+	}
+	_ = c.rn.ForgetLeader()
+	if was.Role == Candidate {
+		c.campaign()
+	}
+}
+
 // nextTurn is after everybody else's.
 func (c *core) nextTurn() int {
 	n := 0
@@ -126,10 +151,11 @@ func (c *core) nextTurn() int {
 	return rankTicks * max(n, 1)
 }
 
-// campaign asks for votes, unless a real vote is under way already.
+// campaign asks for pre-votes, unless there is a leader, or much to hand out
+// first: raft looks through all of that for changes of the configuration.
 func (c *core) campaign() {
 	b := c.rn.BasicStatus()
-	if b.RaftState == raft.StateLeader || b.RaftState == raft.StateCandidate || b.Lead != raft.None {
+	if b.RaftState == raft.StateLeader || b.Lead != raft.None || b.GetCommit() > c.stable+maxLag {
 		return
 	}
 	_ = c.rn.Campaign()
@@ -148,7 +174,7 @@ func (c *core) receiveVote(m *raftpb.Message) {
 		l.early, l.age = m, 0
 	}
 	c.step(m)
-	if s.Leader == 0 && l.until > 0 && m.GetType() == raftpb.MsgPreVote && c.longerThan(m) {
+	if s.Leader == 0 && s.Role == Follower && l.until > 0 && m.GetType() == raftpb.MsgPreVote && c.longerThan(m) {
 		c.campaign()
 	}
 }

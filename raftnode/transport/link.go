@@ -99,7 +99,7 @@ func (l *link) dial(ctx context.Context) (*peerConn, error) {
 		return nil, &RefusedError{Peer: l.peer, Reason: v.String()}
 	}
 	_ = conn.SetDeadline(time.Time{})
-	pc := &peerConn{Conn: conn, peer: l.peer, incarnation: incarnation}
+	pc := &peerConn{Conn: conn, peer: l.peer, incarnation: incarnation, dialled: true}
 	if !stop() || !l.t.connected(pc) {
 		return nil, fmt.Errorf("transport: connect to node %d: %w", l.peer, net.ErrClosed)
 	}

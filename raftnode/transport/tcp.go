@@ -104,6 +104,7 @@ type peerConn struct {
 	net.Conn
 	peer        uint64
 	incarnation uint64
+	dialled     bool
 }
 
 // NewTCP starts one link per peer. Close ends them.
@@ -298,17 +299,25 @@ func (t *TCP) connected(c *peerConn) bool {
 	return true
 }
 
-// ended closes a connection and notes it. The end of any connection is
-// evidence that the peer died, unless this node ends them itself.
+// ended closes a connection and notes it. Its end is evidence that the peer
+// died, unless this node ended it. A dead process's connections all close in
+// the same moment; the accepted one counts, because its end comes behind the
+// peer's last messages, and only without one the end of the dialled one.
 func (t *TCP) ended(c *peerConn) {
 	_ = c.Close()
 	p := t.peers[c.peer]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conns[c] {
-		delete(p.conns, c)
-		t.tell(c.peer, p, false)
+	if !p.conns[c] {
+		return
 	}
+	delete(p.conns, c)
+	for other := range p.conns {
+		if c.dialled && !other.dialled {
+			return
+		}
+	}
+	t.tell(c.peer, p, false)
 }
 
 func (t *TCP) tell(id uint64, p *peer, up bool) {
