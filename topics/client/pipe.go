@@ -13,6 +13,9 @@ import (
 const (
 	writeBytes = 256 << 10 // how much goes to the connection in one call
 	blockBytes = 64 << 10  // encoded requests share blocks of this size
+
+	// surelyTaken: a message up to this size is sent without knowing the maximum.
+	surelyTaken = 1 << 10
 )
 
 var (
@@ -56,6 +59,7 @@ type pipe struct {
 	finished uint64 // outcomes delivered
 	replies  uint64
 	max      int    // the largest message of the last greeting; 0 before it
+	greet    bool   // Send waits for the first greeting
 	held     bool   // nothing is sent until a wait is over
 	block    []byte // the rest of it takes the next request
 	cause    error  // why this side closed the connection
@@ -97,6 +101,9 @@ func (p *pipe) send(ctx context.Context, q *wire.Request, fill func(), done func
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	size := q.MessageBytes()
+	if err := p.greeted(ctx, size); err != nil {
+		return &PublishError{Class: wire.NotWritten, Err: err}
+	}
 	if err := p.room(ctx, size); err != nil {
 		return &PublishError{Class: wire.NotWritten, Err: err}
 	}
@@ -123,27 +130,51 @@ func (p *pipe) send(ctx context.Context, q *wire.Request, fill func(), done func
 
 // room waits until the window has room for size more bytes.
 func (p *pipe) room(ctx context.Context, size int) error {
-	full := func() bool {
+	p.await(ctx, func() bool {
 		n := len(p.queue) - p.head
-		return n >= p.c.opt.WindowMessages || n > 0 && p.bytes+size > p.c.opt.WindowBytes
-	}
-	if p.stopped == nil && ctx.Err() == nil && full() {
-		stop := context.AfterFunc(ctx, func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.changed.Broadcast()
-		})
-		defer stop()
-		p.waiting++
-		for p.stopped == nil && ctx.Err() == nil && full() {
-			p.changed.Wait()
-		}
-		p.waiting--
-	}
+		return p.stopped != nil || n == 0 || n < p.c.opt.WindowMessages && p.bytes+size <= p.c.opt.WindowBytes
+	})
 	if p.stopped != nil {
 		return p.stopped
 	}
 	return context.Cause(ctx)
+}
+
+// greeted waits for the first greeting if the message might be over a node's
+// maximum: one far over it is not answered but ends the connection.
+func (p *pipe) greeted(ctx context.Context, size int) error {
+	if p.max > 0 || size <= surelyTaken {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer p.c.opt.Clock.AfterFunc(p.c.opt.Deadline, func() { cancel(ErrDeadline) }).Stop()
+	p.greet = true
+	p.wake()
+	p.await(ctx, func() bool { return p.stopped != nil || p.max > 0 })
+	p.greet = false
+	if p.stopped != nil {
+		return p.stopped
+	}
+	return context.Cause(ctx)
+}
+
+// await waits until ok, or until ctx ends.
+func (p *pipe) await(ctx context.Context, ok func() bool) {
+	if ok() || ctx.Err() != nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.changed.Broadcast()
+	})
+	defer stop()
+	p.waiting++
+	for !ok() && ctx.Err() == nil {
+		p.changed.Wait()
+	}
+	p.waiting--
 }
 
 // encode appends the request to the current block. A block is given back when
@@ -235,7 +266,7 @@ func (p *pipe) waitWork(ctx context.Context) bool {
 func (p *pipe) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.head == len(p.queue)
+	return p.head == len(p.queue) && !p.greet
 }
 
 func (p *pipe) outcomes() uint64 {
@@ -247,7 +278,8 @@ func (p *pipe) outcomes() uint64 {
 // serve uses one connection until it breaks, and says why it did.
 func (p *pipe) serve(ctx context.Context, cn *conn) error {
 	p.mu.Lock()
-	p.max, p.cause, p.held = cn.hello.Max, nil, false
+	p.max, p.cause, p.held, p.greet = cn.hello.Max, nil, false, false
+	p.changed.Broadcast()
 	p.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { cn.Close() })
 	defer stop()
@@ -531,17 +563,8 @@ func (p *pipe) tellWaiting(now bool) {
 func (p *pipe) flush(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.changed.Broadcast()
-	})
-	defer stop()
-	p.waiting++
-	for target := p.taken; p.finished < target && ctx.Err() == nil; {
-		p.changed.Wait()
-	}
-	p.waiting--
+	target := p.taken
+	p.await(ctx, func() bool { return p.finished >= target })
 	if p.stopped != nil && p.stopped != ErrClosed {
 		return p.stopped
 	}

@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	bufferBytes  = 64 << 10
-	keepScratch  = 1 << 20 // a larger scratch buffer is given back after use
-	lineOverhead = 64 << 10
+	requestBuffer = 16 << 10 // a node has many connections, most of them idle
+	replyBuffer   = 64 << 10
+	growBytes     = 64 << 10
+	keepScratch   = 1 << 20 // a larger scratch buffer is given back after use
+	lineOverhead  = 64 << 10
 )
 
 // lineReader reads lines and counted payloads of one connection. Line and
@@ -21,7 +23,7 @@ type lineReader struct {
 	names   map[string]string
 }
 
-func newLineReader(r io.Reader) lineReader {
+func newLineReader(r io.Reader, bufferBytes int) lineReader {
 	return lineReader{br: bufio.NewReaderSize(r, bufferBytes), names: make(map[string]string)}
 }
 
@@ -62,19 +64,11 @@ func (l *lineReader) line(most int) (line []byte, cut bool, err error) {
 	return nil, cut, err
 }
 
-// payload returns the next n bytes.
-func (l *lineReader) payload(n int) ([]byte, error) {
-	if n <= l.br.Size() {
-		p, err := l.br.Peek(n)
-		if err != nil {
-			return nil, cutShort(err)
-		}
-		_, err = l.br.Discard(n)
-		return p, err
-	}
+// copied returns the next n bytes, which may be more than br holds.
+func (l *lineReader) copied(n int) ([]byte, error) {
 	l.scratch = l.scratch[:0]
 	for len(l.scratch) < n { // grows with what has come, not with what was announced
-		step := min(n-len(l.scratch), max(bufferBytes, len(l.scratch)))
+		step := min(n-len(l.scratch), max(growBytes, len(l.scratch)))
 		at := len(l.scratch)
 		l.scratch = append(l.scratch, make([]byte, step)...)
 		if _, err := io.ReadFull(l.br, l.scratch[at:]); err != nil {
@@ -88,7 +82,7 @@ func (l *lineReader) payload(n int) ([]byte, error) {
 // ended is false when something else follows.
 func (l *lineReader) payloadAndEnd(n int) (p []byte, ended bool, err error) {
 	if n+2 > l.br.Size() {
-		if p, err = l.payload(n); err != nil {
+		if p, err = l.copied(n); err != nil {
 			return nil, false, err
 		}
 		ended, err = l.end()

@@ -143,7 +143,7 @@ func (t Topic) Matches(name string, partition int) bool {
 func quote(s string) string {
 	const most = 60
 	if len(s) > most {
-		return strconv.QuoteToASCII(s[:most]) + "…"
+		return strconv.QuoteToASCII(s[:most]) + "..."
 	}
 	return strconv.QuoteToASCII(s)
 }

@@ -90,7 +90,7 @@ func (p *parser) options(rest []byte, allowed uint32) {
 			if flag {
 				p.fail(Syntax, "option %s takes no value", quote(string(name)))
 			} else {
-				p.fail(Syntax, "option %s needs a value: %s=…", quote(string(name)), name)
+				p.fail(Syntax, "option %s needs a value: %s=...", quote(string(name)), name)
 			}
 			continue
 		}

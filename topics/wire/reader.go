@@ -20,7 +20,7 @@ type Reader struct {
 // NewReader returns a Reader that takes messages of at most maxMessageBytes
 // (payload, key and headers), the max= of the greeting.
 func NewReader(r io.Reader, maxMessageBytes int) *Reader {
-	return &Reader{in: newLineReader(r), max: maxMessageBytes}
+	return &Reader{in: newLineReader(r, requestBuffer), max: maxMessageBytes}
 }
 
 // Buffered returns how many bytes have been received and not yet read: while it
@@ -181,7 +181,7 @@ func (p *parser) pub(rest []byte) {
 
 func (p *parser) sub(rest []byte) {
 	list, rest := word(rest)
-	p.patterns(list, "SUB <topic>[,<topic>…]")
+	p.patterns(list, "SUB <topic>[,<topic>...]")
 	if w, after := word(rest); len(w) > 0 && bytes.IndexByte(w, '=') < 0 {
 		p.q.SID = p.sid(w)
 		rest = after
@@ -192,7 +192,7 @@ func (p *parser) sub(rest []byte) {
 func (p *parser) topics(rest []byte) {
 	list, rest := word(rest)
 	if len(list) > 0 {
-		p.patterns(list, "TOPICS [<topic>[,<topic>…]]")
+		p.patterns(list, "TOPICS [<topic>[,<topic>...]]")
 	}
 	p.nothing(rest)
 }

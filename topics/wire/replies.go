@@ -61,7 +61,7 @@ func NewReplyReader(r io.Reader, maxMessageBytes int) *ReplyReader {
 	if maxMessageBytes <= 0 {
 		maxMessageBytes = 1 << 30
 	}
-	return &ReplyReader{in: newLineReader(r), max: maxMessageBytes}
+	return &ReplyReader{in: newLineReader(r, replyBuffer), max: maxMessageBytes}
 }
 
 // Buffered returns how many bytes have been received and not yet read.
