@@ -1,4 +1,25 @@
 // Package server is the door of a node: client sessions over TCP, which speak
-// the text protocol, and the node's HTTP. Everything behind the door is a
-// Backend.
+// the text protocol, and the node's HTTP. What is behind the door is a Backend.
+//
+// The way of a publish: readLoop reads a request, puts its reply into the
+// session's queue, and gives the record batch to Backend.Publish; whenever the
+// backend has an outcome it calls Complete; writeLoop writes the replies that are
+// done, as many as there are in one write. Nothing on that way waits for the
+// outcome of an earlier request.
+//
+// Invariants, each held by a test or a transcript of that story:
+//
+//	Order:     replies leave in the order of the requests; only those with a tag
+//	           overtake (order.txt).
+//	OwnWrites: a read sees what was published before it on the same connection
+//	           (session.txt, TestReadsAskForTheirLevel).
+//	Bounded:   what is unanswered is bounded for a session and for the node; a
+//	           subscription holds a position, not messages
+//	           (TestUnansweredRequestsAreBounded).
+//	NoWaiting: a client that takes nothing is told, then cut; nobody waits for it
+//	           (TestASlowSubscriberIsTold, TestAClientThatTakesNothingIsCut).
+//
+// Not here: the bytes of the protocol (topics/wire), what a publish means
+// (topics), raft. Fake is a Backend for tests. Start reading at Backend, then
+// session.handle and session.writeLoop.
 package server

@@ -1,10 +1,9 @@
 package server
 
-// partitionOf maps a key or an id to one of n partitions as Kafka's default
-// partitioner does, so that Kafka clients of the same topic agree.
-func partitionOf(key []byte, n uint32) uint32 {
-	return (murmur2(key) & 0x7fffffff) % n
-}
+// keyHash is what, modulo the number of partitions, gives the partition of a key
+// or an id, as in Kafka's default partitioner: Kafka clients of the same topic
+// agree.
+func keyHash(key []byte) uint32 { return murmur2(key) & 0x7fffffff }
 
 // murmur2 is the 32-bit MurmurHash2 with Kafka's seed.
 func murmur2(data []byte) uint32 {

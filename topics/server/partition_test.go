@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 // The values are those of Kafka's own test of its hash (UtilsTest.testMurmur2).
 func TestMurmur2IsKafkas(t *testing.T) {
@@ -18,18 +21,18 @@ func TestMurmur2IsKafkas(t *testing.T) {
 	}
 }
 
-func TestPartitionOfIsInRange(t *testing.T) {
-	seen := map[uint32]int{}
-	for i := range 1000 {
-		p := partitionOf([]byte{byte(i), byte(i >> 8)}, 7)
-		seen[p]++
-	}
-	for p := range seen {
-		if p >= 7 {
-			t.Errorf("partition %d of 7", p)
+func TestKeysSpreadEvenly(t *testing.T) {
+	seen := make([]int, 7)
+	for i := range 7000 {
+		h := keyHash([]byte{byte(i), byte(i >> 8)})
+		if h > math.MaxInt32 {
+			t.Fatalf("hash %d is negative to Kafka", h)
 		}
+		seen[h%7]++
 	}
-	if len(seen) != 7 {
-		t.Errorf("1000 keys reached %d of 7 partitions", len(seen))
+	for p, n := range seen {
+		if n < 800 || n > 1200 {
+			t.Errorf("partition %d got %d of 7000 keys", p, n)
+		}
 	}
 }

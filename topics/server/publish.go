@@ -60,9 +60,9 @@ func (s *session) publish(ctx context.Context, q *wire.Request) error {
 	p.Done = p
 	switch {
 	case q.Key != nil:
-		p.hashed, p.hash = true, murmur2(q.Key)
+		p.hashed, p.hash = true, keyHash(q.Key)
 	case q.ID != nil:
-		p.hashed, p.hash = true, murmur2(q.ID)
+		p.hashed, p.hash = true, keyHash(q.ID)
 	}
 
 	s.mu.Lock()
@@ -152,7 +152,7 @@ func (s *session) submit(p *publish, t *Topic) {
 		p.fail(wire.Errorf(wire.Syntax, "%s has %d partitions and p= counts in one: name it, as in %s/0", t.Name, t.Partitions, t.Name))
 		return
 	case p.hashed:
-		p.Partition = (p.hash & 0x7fffffff) % t.Partitions
+		p.Partition = p.hash % t.Partitions
 	default:
 		p.Partition = s.nextPartition(t)
 	}
@@ -186,6 +186,11 @@ func (p *publish) Complete(r Receipt, err error) {
 	}
 	s := p.s
 	s.mu.Lock()
+	if p.done {
+		s.mu.Unlock()
+		s.srv.log.Error("a publish was completed twice", "topic", p.Topic, "offset", r.Offset)
+		return
+	}
 	p.receipt = r
 	s.floors[r.Group] = max(s.floors[r.Group], r.Index)
 	wake := s.doneLocked(&p.reply)
@@ -215,9 +220,12 @@ func (p *publish) fail(err error) {
 	s.finish(&p.reply, s.srv.problem(err, wire.Timeout))
 }
 
-// refuse ends a publish that never reached the backend.
+// refuse ends a publish that never reached the backend. Whatever is unknown about
+// the topic, the message was not written.
 func (p *publish) refuse(err error) {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	var e *wire.Error
+	unknown := errors.As(err, &e) && e.Code.Class() == wire.Unknown
+	if unknown || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		err = wire.Errorf(wire.NoQuorum, "topic %s could not be found or made in time: nothing was written, try again", p.Topic)
 	}
 	p.fail(err)

@@ -77,6 +77,12 @@ func (r *reader) next() (*wire.Message, error) {
 	}
 }
 
+// rest lets go of what was read ahead; next goes on where it was.
+func (r *reader) rest() {
+	r.batches, r.open, r.cur, r.it, r.left = nil, false, Stored{}, batch.Iterator{}, nil
+	r.msg.Key, r.msg.ID, r.msg.Value, r.msg.Headers = nil, nil, nil, nil
+}
+
 // enter begins with the batch cur.
 func (r *reader) enter() error {
 	end := r.cur.Base + uint64(r.cur.Count)

@@ -100,6 +100,7 @@ func TestATopicThatCannotBeMade(t *testing.T) {
 	}{
 		"in time":     {context.DeadlineExceeded, "-ERR NO_QUORUM topic a could not be found or made in time: nothing was written, try again"},
 		"by the node": {wire.Errorf(wire.Busy, "the catalogue is full"), "-ERR BUSY the catalogue is full"},
+		"or so":       {wire.Errorf(wire.Timeout, "who knows"), "-ERR NO_QUORUM topic a could not be found or made in time: nothing was written, try again"},
 		"by surprise": {errors.New("disk of cheese"), "-ERR INTERNAL internal error; the node's log says more"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,10 +312,16 @@ func preload(t *testing.T, fake *Fake, topic string, n int) {
 		if err := s.publish(t.Context(), &q); err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 {
-			eventually(t, 10*time.Second, func() bool { _, ok := fake.Topic(topic); return ok })
-		}
 	}
+	eventually(t, 10*time.Second, func() bool {
+		list := fake.Topics("", 100)
+		i := slices.IndexFunc(list, func(t *Topic) bool { return t.Name == topic })
+		if i < 0 {
+			return false
+		}
+		_, next, err := fake.Bounds(Stream{list[i].UID, 0})
+		return err == nil && next == uint64(n)
+	})
 }
 
 func TestASlowSubscriberIsTold(t *testing.T) {

@@ -345,8 +345,11 @@ func (s *session) wake() {
 // finish completes a reply that was queued before.
 func (s *session) finish(r *reply, err *wire.Error) {
 	s.mu.Lock()
-	r.err = err
-	wake := s.doneLocked(r)
+	wake := false
+	if !r.done {
+		r.err = err
+		wake = s.doneLocked(r)
+	}
 	s.mu.Unlock()
 	if wake {
 		s.wake()

@@ -150,7 +150,7 @@ func (sub *subscription) add(t *Topic, p uint32, from wire.Position) (*source, e
 	if err != nil {
 		return nil, err
 	}
-	src := &source{sub: sub, r: newReader(b, t, p, at, math.MaxUint64, false, readBytes)}
+	src := &source{sub: sub, r: newReader(b, t, p, at, math.MaxUint64, false, turnBytes)}
 	src.r.since, _ = from.Time(now) // a time to come leaves out what comes before it
 	sub.sources[stream] = src
 	return src, nil
@@ -250,11 +250,16 @@ func (s *session) pump() bool {
 	return worked
 }
 
-// read writes a chunk of one source. It returns whether there may be more.
+// turnBytes is how much one source writes before others get their turn.
+const turnBytes = 16 << 10
+
+// read writes a chunk of one source. It returns whether there may be more. A
+// source holds nothing between its turns but its position.
 func (s *session) read(src *source) bool {
 	sub := src.sub
-	most := len(s.out) + flushBytes/4 // so that others get their turn
-	for len(s.out) < most {
+	defer src.r.rest()
+	most := len(s.out) + turnBytes
+	for len(s.out) < most || len(src.r.batches) > 0 {
 		m, err := src.r.next()
 		switch {
 		case errors.Is(err, ErrTopicGone):
