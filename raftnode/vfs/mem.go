@@ -104,11 +104,12 @@ func (m *Mem) Crash() *Mem {
 
 // Kill returns the file system as the next process finds it when this one was
 // killed: all that was written is there, synced or not, and locks are free.
-// The original is switched off.
+// The original is switched off; if its power is off already, so is the copy's.
 func (m *Mem) Kill() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := NewMem(m.rnd)
+	c.off = m.off
 	c.live, c.durable, c.dirs, c.pending, c.free = m.live, m.durable, m.dirs, m.pending, m.free
 	m.live, m.durable, m.dirs, m.pending = nil, nil, nil, nil
 	m.off = true

@@ -13,7 +13,7 @@ import (
 
 var (
 	crashSeed  = flag.Uint64("crash.seed", 0, "run only this seed of TestDurable")
-	crashSeeds = flag.Uint64("crash.seeds", 2000, "how many seeds TestDurable runs")
+	crashSeeds = flag.Uint64("crash.seeds", 1000, "how many seeds TestDurable runs")
 )
 
 // twin is the dumb model of a group: all it ever had, and what must be there.

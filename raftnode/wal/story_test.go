@@ -51,7 +51,14 @@ func (s *story) step(d *datadriven.TestData) (string, error) {
 		d.ScanArgs(s.t, "after", &k)
 		s.disk.PowerOffAfter(k)
 		return "", nil
-	case "crash": // what is not synced is lost in part
+	case "crash": // [try=n]: what is not synced is lost in part; the n-th way
+		try := 1
+		if d.HasArg("try") {
+			d.ScanArgs(s.t, "try", &try)
+		}
+		for ; try > 1; try-- {
+			s.disk.Crash()
+		}
 		s.disk = s.disk.Crash()
 		s.w = nil
 		return "", nil
