@@ -45,7 +45,8 @@ func TestScripts(t *testing.T) {
 		Setup:               setUpScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"eventually": eventually,
-			"kill9":      kill9,
+			"occupy":     occupy,
+			"release":    release,
 		},
 	})
 }
@@ -55,6 +56,7 @@ func setUpScript(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Values[occupied{}] = new(listenerBox)
 	env.Setenv(asProgram, "1")
 	env.Setenv("NO_COLOR", "1")
 	env.Setenv("GATEWAY_PORT", strconv.Itoa(ports.gateway))
@@ -184,12 +186,23 @@ func isExecutable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// kill9 sends SIGKILL to the process whose number is in a file.
-func kill9(ts *testscript.TestScript, _ bool, args []string) {
+// occupied is the key of a script's listener.
+type occupied struct{}
+
+type listenerBox struct{ net.Listener }
+
+// occupy listens on a port of this machine, as another program would.
+func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 1 {
-		ts.Fatalf("usage: kill9 FILE")
+		ts.Fatalf("usage: occupy PORT")
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", args[0]))
 	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	ts.Defer(func() { listener.Close() })
+	ts.Value(occupied{}).(*listenerBox).Listener = listener
+}
+
+// release gives the occupied port back.
+func release(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Value(occupied{}).(*listenerBox).Close())
 }
