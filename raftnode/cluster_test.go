@@ -36,7 +36,7 @@ type cluster struct {
 	done    map[string]bool      // proposals that were applied somewhere
 	elected int
 	sends   map[raftpb.MessageType]int
-	refused int
+	spy     func(Message) // sees what is sent, if set
 }
 
 type chosen struct {
@@ -207,7 +207,7 @@ func (n *node) pump() {
 			n.later(time.Duration(n.c.rnd.Int64N(int64(n.c.o.sync)))+1, n.finish)
 		}
 		if out.Held {
-			n.later(2*time.Millisecond, func() { n.host.Release() })
+			n.later(time.Millisecond, func() { n.host.Release() })
 		}
 		n.drained = n.drained || out.Drained
 	}
@@ -303,6 +303,9 @@ func (c *cluster) checkLeader(n *node, s State) {
 // checkSend is D1 for what leaves.
 func (c *cluster) checkSend(n *node, m Message) {
 	c.sends[m.Raft.GetType()]++
+	if c.spy != nil {
+		c.spy(m)
+	}
 	d, r := n.disk.group(m.Group), m.Raft
 	hard, _, _ := d.InitialState()
 	term, vote := hard.GetTerm(), hard.GetVote()

@@ -38,7 +38,7 @@ type core struct {
 	record wal.Record        // what it wants on the disk
 	hard   *raftpb.HardState // of the last Ready: what the log shall hold
 	behind bool              // hard has a commit that was not given to any append
-	quiet  []*raftpb.Message // commit-only MsgApp kept back, per voter
+	quiet  []quiet           // commit-only MsgApp kept back, per voter
 	sent   []uint64          // highest commit sent in this term, per voter
 	dirty  bool              // raft may have more than committed entries
 	idle   bool              // nothing happened since run had nothing to do
@@ -91,7 +91,7 @@ func newCore(g GroupID, cfg *Config, log storage) (*core, error) {
 		group: g, cfg: cfg, log: log, hard: hard, behind: hard.GetCommit() > hs.GetCommit(),
 		applied: applied, stable: applied, next: applied + 1,
 		proposer: cfg.Proposer(g), wake: true,
-		quiet: make([]*raftpb.Message, len(cfg.Voters)),
+		quiet: make([]quiet, len(cfg.Voters)),
 		sent:  make([]uint64, len(cfg.Voters)),
 	}
 	c.lead.init(c)

@@ -146,7 +146,7 @@ func (h *Host) Tick() {
 		c.tickReads(&h.early)
 		c.tickLeadership()
 	}
-	h.Release()
+	h.release(true)
 	// A log that stands still gets the last commit indexes too, once.
 	if h.appending || h.appended || len(h.queue) > 0 {
 		h.calm = 0
@@ -216,11 +216,14 @@ func (h *Host) ReadIndex(g GroupID, ctx uint64) {
 	c.readIndex(&h.early, ctx)
 }
 
-// Release lets the messages go that Output.Held spoke of.
-func (h *Host) Release() {
+// Release lets the messages go that are kept back since Output.Held, but for
+// those that came later: for them the next Output says Held again.
+func (h *Host) Release() { h.release(false) }
+
+func (h *Host) release(all bool) {
 	h.held = false
 	for _, c := range h.cores {
-		c.release(&h.early)
+		c.release(&h.early, all)
 	}
 }
 

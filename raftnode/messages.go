@@ -62,11 +62,11 @@ func (c *core) send(out *Output, m *raftpb.Message) {
 	}
 	switch m.GetType() {
 	case raftpb.MsgApp:
-		if q := c.quiet[i]; q != nil && (m.GetTerm() > q.GetTerm() || m.GetTerm() == q.GetTerm() && m.GetCommit() >= q.GetCommit()) {
-			c.quiet[i] = nil
+		if q := c.quiet[i].m; q != nil && (m.GetTerm() > q.GetTerm() || m.GetTerm() == q.GetTerm() && m.GetCommit() >= q.GetCommit()) {
+			c.quiet[i] = quiet{}
 		}
 		if len(m.GetEntries()) == 0 && m.GetCommit() > c.sent[i] {
-			c.quiet[i] = m
+			c.quiet[i] = quiet{m: m}
 			out.Held = true
 			return
 		}
@@ -77,19 +77,30 @@ func (c *core) send(out *Output, m *raftpb.Message) {
 	out.Send = append(out.Send, Message{To: m.GetTo(), Group: c.group, Raft: m})
 }
 
-// release sends what send kept back.
-func (c *core) release(out *Output) {
+// quiet is a message that was kept back.
+type quiet struct {
+	m    *raftpb.Message
+	aged bool // it was kept back at the last release already
+}
+
+// release sends what send kept back and was there at the last release, or
+// everything.
+func (c *core) release(out *Output, all bool) {
 	for i := range c.quiet {
-		c.releaseTo(out, i)
+		if q := &c.quiet[i]; all || q.aged {
+			c.releaseTo(out, i)
+		} else if q.m != nil {
+			q.aged, out.Held = true, true
+		}
 	}
 }
 
 func (c *core) releaseTo(out *Output, i int) {
-	m := c.quiet[i]
+	m := c.quiet[i].m
 	if m == nil {
 		return
 	}
-	c.quiet[i] = nil
+	c.quiet[i] = quiet{}
 	if m.GetTerm() == c.state.Term {
 		c.sent[i] = max(c.sent[i], m.GetCommit())
 	}

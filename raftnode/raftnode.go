@@ -216,7 +216,8 @@ type Output struct {
 	States []State
 	// Held says that messages with nothing but a new commit index are kept
 	// back, because one with entries often follows and makes them needless.
-	// Call Release within 2 ms. The next Tick releases them in any case.
+	// Call Release a millisecond later, so that none is kept longer than two.
+	// The next Tick lets all of them go in any case.
 	Held bool
 	// Drained says that after TransferAll this node leads no group any more
 	// that has another voter.
