@@ -267,7 +267,7 @@ func (e *Engine) commit(ctx context.Context, r topics.Request) (topics.Result, e
 		return topics.Result{}, wire.Errorf(wire.NoQuorum, "the cluster is not formed yet: nothing was written; start more of the cluster's nodes, or try again")
 	}
 	answered := make(chan answer, 1)
-	e.change(r, 0, func(r topics.Result, err error) {
+	e.Change(r, 0, func(r topics.Result, err error) {
 		if err != nil {
 			answered <- answer{r, err}
 			return
@@ -372,7 +372,7 @@ func effect(f topics.Effect) server.Effect {
 // Enter has the catalogue note the uid of a node that was absent when the
 // cluster formed; see Bootstrap.
 func (e *Engine) Enter(name string, uid UID) {
-	e.change(topics.NewEnter(topics.Enter{Name: name, UID: id16(string(uid))}), 0, func(topics.Result, error) {})
+	e.Change(topics.NewEnter(topics.Enter{Name: name, UID: id16(string(uid))}), 0, func(topics.Result, error) {})
 }
 
 // Membership is the folder's list with the uids that were entered since.

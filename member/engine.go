@@ -37,7 +37,6 @@ type Engine struct {
 	groups []*group // by raftnode.GroupID
 	cat    *catalogue
 	status atomic.Pointer[[]raftnode.GroupStatus]
-	ticks  int
 }
 
 // EngineConfig is what an Engine needs from the world.
@@ -90,7 +89,7 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	ids := make([]raftnode.GroupID, len(e.groups))
 	for i, g := range e.groups {
 		ids[i] = g.id
-		c.Log.Group(uint64(g.id)).SetConfState(confState(voters))
+		raftnode.SetVoters(c.Log, g.id, voters)
 	}
 	host, err := raftnode.New(raftnode.Config{
 		ID: e.id, Voters: voters, Groups: ids, Log: c.Log,
@@ -155,8 +154,6 @@ type Work struct {
 	Held    bool             // call Release within 2 ms
 	Drained bool             // after TransferAll: no group is led any more
 }
-
-func (w *Work) empty() bool { return w.Append == nil && w.Apply == nil && !w.Held && !w.Drained }
 
 // Tick says that a tick, a tenth of the election timeout, has passed.
 func (e *Engine) Tick() {
@@ -301,6 +298,9 @@ func (e *Engine) onState(s raftnode.State) {
 	if s.Proposing != before.Proposing || s.Term != before.Term {
 		if s.Proposing {
 			g.leader.Reset(s.Term)
+			if g.broker != nil {
+				g.leader.CatalogueApplied(e.cat.Version())
+			}
 		} else {
 			g.leader.Reset(0)
 		}
@@ -457,8 +457,7 @@ func (e *Engine) Apply(a raftnode.Apply) error {
 	var all []topics.Outcome
 	g.mu.Lock()
 	for _, entry := range a.Entries {
-		outcomes, err := g.sm.Apply(topics.Entry{Index: entry.Index, Term: entry.Term, Data: entry.Data,
-			Pos: entry.Pos})
+		outcomes, err := g.sm.Apply(topics.Entry(entry))
 		if err != nil {
 			g.mu.Unlock()
 			return fmt.Errorf("group %s: %w", g.id, err)
@@ -534,7 +533,7 @@ func (e *Engine) form() {
 	for _, n := range m.Nodes {
 		f.Nodes = append(f.Nodes, topics.Node{Name: n.Name, RaftID: n.RaftID, UID: id16(string(n.UID))})
 	}
-	e.change(topics.NewForm(f), 0, func(topics.Result, error) {})
+	e.Change(topics.NewForm(f), 0, func(topics.Result, error) {})
 }
 
 // id16 reads an identifier of 32 hex digits; "" is the zero id.

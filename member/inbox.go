@@ -23,7 +23,6 @@ type items struct {
 	applied  []appliedItem
 	peers    []peerItem
 	appended bool
-	release  bool
 	drain    bool
 }
 

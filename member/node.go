@@ -23,7 +23,6 @@ import (
 	"github.com/wiber/wiber/timesvc"
 	"github.com/wiber/wiber/topics/server"
 	"github.com/wiber/wiber/topics/store"
-	"go.etcd.io/raft/v3/raftpb"
 )
 
 // Options say which node of which cluster runs, and where.
@@ -402,10 +401,6 @@ func (r *relay) receiver() transport.Receiver {
 
 func (r *relay) peer(peer uint64, up bool) {
 	r.in.put(func(i *items) { i.peers = append(i.peers, peerItem{peer, up}) })
-}
-
-func confState(voters []uint64) *raftpb.ConfState {
-	return &raftpb.ConfState{Voters: append([]uint64(nil), voters...)}
 }
 
 // bootID tells two boots of this machine apart; empty where there is none.

@@ -50,9 +50,9 @@ func (e *Engine) Publish(p *server.Publish) {
 	e.c.Wake()
 }
 
-// change submits a command to the catalogue; done may be called from any
+// Change submits a command to the catalogue; done may be called from any
 // goroutine, before this node has applied the change.
-func (e *Engine) change(r topics.Request, timeout time.Duration, done func(topics.Result, error)) {
+func (e *Engine) Change(r topics.Request, timeout time.Duration, done func(topics.Result, error)) {
 	if timeout <= 0 {
 		timeout = e.c.RequestTimeout
 	}

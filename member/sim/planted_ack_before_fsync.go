@@ -1,0 +1,5 @@
+//go:build planted_ack_before_fsync
+
+package sim
+
+const planted = "ack_before_fsync"

@@ -1,0 +1,5 @@
+//go:build planted_read_without_quorum
+
+package sim
+
+const planted = "read_without_quorum"

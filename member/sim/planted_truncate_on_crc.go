@@ -1,0 +1,5 @@
+//go:build planted_truncate_on_crc
+
+package sim
+
+const planted = "truncate_on_crc"
