@@ -217,6 +217,10 @@ func (c *Client) list(ctx context.Context, q *wire.Request, line func(*wire.Repl
 }
 
 func (c *Client) listOnce(ctx context.Context, q *wire.Request, line func(*wire.Reply)) error {
+	// A node that is silent must leave time for the others.
+	most := min(c.opt.Stall, c.opt.Timeout/time.Duration(len(c.opt.Nodes)))
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errStalled)
+	defer cancel()
 	cn, err := c.dialAny(ctx)
 	if err != nil {
 		return err

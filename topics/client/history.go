@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/wiber/wiber/timesvc"
@@ -34,12 +35,13 @@ type HistoryOptions struct {
 // was; only one that merges several partitions ends with an error, unless
 // nothing had been delivered yet.
 type History struct {
-	c     *Client
-	ctx   context.Context // of the iteration: Next cannot be given another one
-	q     wire.Request
-	cn    *conn
-	quiet timesvc.Timer // closes a connection that is silent while Next waits
-	unctx func() bool
+	c      *Client
+	ctx    context.Context // of the iteration: Next cannot be given another one
+	q      wire.Request
+	cn     *conn
+	quiet  timesvc.Timer // closes a connection that is silent while Next waits
+	hushed atomic.Bool   // it did
+	unctx  func() bool
 
 	reply  wire.Reply
 	got    uint64
@@ -98,7 +100,7 @@ func (h *History) final(err error) error {
 		return refused
 	case h.got > 0 && h.merged:
 		return fmt.Errorf("client: HISTORY %v: a merged answer broke and cannot be continued: %w", h.q.Topic, err)
-	case h.c.opt.Clock.Mono()-h.since > h.c.opt.Timeout:
+	case h.c.opt.Clock.Mono()-h.since > h.c.opt.Timeout && h.wait.fails >= h.wait.free: // each node had its turn
 		return fmt.Errorf("client: HISTORY %v: no answer within %v: last: %w", h.q.Topic, h.c.opt.Timeout, err)
 	}
 	return nil
@@ -142,6 +144,9 @@ func (h *History) ask() error {
 		h.finish(e)
 		return nil
 	}
+	if h.c.isClosed() {
+		return ErrClosed
+	}
 	cn, err := h.c.dialAny(h.ctx)
 	if err != nil {
 		return err
@@ -152,7 +157,11 @@ func (h *History) ask() error {
 	}
 	h.cn = cn
 	h.unctx = context.AfterFunc(h.ctx, func() { cn.Close() })
-	h.quiet = h.c.opt.Clock.AfterFunc(h.patience(), func() { cn.Close() })
+	h.hushed.Store(false)
+	h.quiet = h.c.opt.Clock.AfterFunc(h.patience(), func() {
+		h.hushed.Store(true)
+		cn.Close()
+	})
 	_, err = cn.Write(wire.AppendRequest(nil, &q))
 	return err
 }
@@ -169,10 +178,13 @@ func (h *History) read() error {
 		defer h.quiet.Stop()
 	}
 	if err := h.cn.in.Next(&h.reply); err != nil {
-		if h.c.isClosed() {
+		switch {
+		case h.c.isClosed():
 			return ErrClosed
+		case h.hushed.Load():
+			return fmt.Errorf("%s: %w", h.cn.addr, errStalled)
 		}
-		return err
+		return fmt.Errorf("%s: %w", h.cn.addr, err)
 	}
 	switch h.reply.Kind {
 	case wire.KindMessage:
