@@ -26,6 +26,7 @@ type hotSegment struct {
 	entries []hotEntry
 	items   []hotItem
 	heads   map[uint32]hotHead // by place of the stream in Broker.parts
+	saved   int                // items in a checkpoint
 }
 
 // hotEntry is the raft entry that items point at.

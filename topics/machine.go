@@ -48,6 +48,7 @@ type machine struct {
 	last          Stamp // of the last command in the log
 	chain         Chain
 	origins       origins
+	saved         bool // a checkpoint was taken, or the state was restored from one
 
 	recent   [recentChains]chainAt // by index modulo its length; not replicated
 	outcomes []Outcome             // reused by every apply

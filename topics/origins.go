@@ -17,7 +17,8 @@ type origins struct {
 // origin is the stream of one node's newest incarnation.
 type origin struct {
 	Origin
-	next uint64 // the number that Apply takes next
+	next  uint64 // the number that Apply takes next
+	saved uint64 // the results of lower numbers are in a checkpoint
 	// ring holds the results of the newest numbers; number n is at
 	// (n-1) % RememberedResults. It grows up to that length.
 	ring []Result
@@ -47,7 +48,7 @@ func (os *origins) expecting(o Origin, number uint64) *origin {
 	}
 	s := os.list[i]
 	if s.Counter != o.Counter {
-		s.Origin, s.next, s.ring = o, 1, s.ring[:0]
+		s.Origin, s.next, s.saved, s.ring = o, 1, 0, s.ring[:0]
 	}
 	return s
 }
