@@ -1,13 +1,14 @@
 package sim
 
 import (
-	"strings"
+	"fmt"
 	"time"
 
 	"github.com/wiber/wiber/member"
 	"github.com/wiber/wiber/raftnode"
 	"github.com/wiber/wiber/raftnode/transport"
 	"github.com/wiber/wiber/raftnode/vfs"
+	"github.com/wiber/wiber/raftnode/wal"
 	"github.com/wiber/wiber/topics/store"
 )
 
@@ -169,25 +170,24 @@ func (m nemesis) damage(n *node) {
 	m.restart(n)
 }
 
-// syncedByte finds a byte of a frame in a sealed segment: the oldest that is
-// followed by another.
+// syncedByte finds a byte in the part of a log that was durable for certain:
+// below the largest synced-through of the newest segment, or in the segment
+// before it.
 func (m nemesis) syncedByte(disk *vfs.Mem) (file string, off int64, ok bool) {
-	names, err := disk.ReadDir(logDir)
+	probe := disk.Crash() // nothing is unsynced, so this is a plain copy
+	log, err := wal.Open(wal.Options{FS: probe, Dir: logDir, Rand: reader{m.w.seeded()},
+		SegmentBytes: m.w.o.SegmentBytes, FirstSegmentBytes: m.w.o.SegmentBytes / 2})
 	if err != nil {
+		m.w.checks.fail("open a copy of a log: %v", err)
 		return "", 0, false
 	}
-	var segments []string
-	for _, name := range names {
-		if strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".wal") {
-			segments = append(segments, name)
-		}
-	}
-	if len(segments) < 3 {
+	synced := log.Recovered().Synced
+	segment, most := synced.Segment, synced.Offset
+	const header = 4096
+	if most <= header+16 {
 		return "", 0, false
 	}
-	// The newest but one was sealed by the newest; it has no index file yet.
-	file = vfs.Join(logDir, segments[len(segments)-2])
-	return file, 4096 + 20, true
+	return vfs.Join(logDir, fmt.Sprintf("%012d.wal", segment)), header + 16 + m.w.rnd.Int64N(most-header-16), true
 }
 
 // erase starts a node with an empty folder, while its peers know that it ran.
