@@ -324,7 +324,7 @@ func (c *Controller) decide(n *node, cluster string) (a plan.Action, ok bool, er
 	}
 	n.generation = cl.Generation
 	n.acting = ok && a.Kind == plan.Start
-	if ok && a.Kind == plan.Wait && n.seen.Request == plan.Restart {
+	if ok && a.Kind == plan.Wait && n.seen.Request == plan.Restart && !n.seen.Draining {
 		// It was allowed when it was asked for, and is not any more.
 		n.seen.Request, n.refusal = plan.None, a.Reason
 	}

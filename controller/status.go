@@ -171,8 +171,8 @@ func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.Node
 		if alive {
 			why = m.notReady
 		}
-		set(v1alpha1.NodeJoined, false, alive, "NoAnswer", why)
-		set(v1alpha1.NodeCaughtUp, false, alive, "NoAnswer", why)
+		set(v1alpha1.NodeJoined, false, !alive, "NoAnswer", why)
+		set(v1alpha1.NodeCaughtUp, false, !alive, "NoAnswer", why)
 		return
 	}
 	if joined {

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests/v1alpha1"
@@ -31,6 +32,7 @@ func cluster(r *http.Request) string { return r.URL.Query().Get("cluster") }
 // acting makes a handler of an action: 200 and the nodes when it is done.
 func (s *server) acting(do func(*http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		patient(w)
 		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
 		defer cancel()
 		if err := do(r.WithContext(ctx)); err != nil {
@@ -38,6 +40,12 @@ func (s *server) acting(do func(*http.Request) error) func(http.ResponseWriter, 
 		}
 		return s.nodeStates(w, r)
 	}
+}
+
+// patient lifts the read deadline from a request whose work takes longer: when
+// it passes, the request's context would end.
+func patient(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every writer has one
 }
 
 func (s *server) nodeStates(w http.ResponseWriter, r *http.Request) error {
@@ -79,6 +87,7 @@ func (s *server) shutdown(w http.ResponseWriter, r *http.Request) error {
 	if cluster(r) != "" {
 		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "a shutdown is about the whole controller; leave out cluster (a cluster alone goes with DELETE, or stops with /cluster/stop)")
 	}
+	patient(w)
 	done, err := s.back.Shutdown(r.Context(), purge)
 	if err != nil {
 		return err

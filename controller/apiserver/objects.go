@@ -130,6 +130,7 @@ func (s *server) deleteCluster(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	patient(w)
 	ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
 	defer cancel()
 	name := r.PathValue("name")

@@ -108,7 +108,9 @@ type server struct {
 func Handler(o Options) http.Handler {
 	s := &server{back: o.Backend, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts)}
 	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) error { return answer(w, http.StatusOK, map[string]string{"status": "ok"}) }
+	ok := func(w http.ResponseWriter, _ *http.Request) error {
+		return answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	}
 	s.route(mux, "/healthz", methods{http.MethodGet: {ok, nil}})
 	s.route(mux, "/readyz", methods{http.MethodGet: {ok, nil}})
 	s.routeControl(mux)
