@@ -41,6 +41,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SpreadTicks < 0 || c.MaxInflightMessages < 0 {
 		return c, errors.New("raftnode: a limit is negative")
 	}
+	if c.MaxMessageBytes > MaxEntryBytes {
+		return c, fmt.Errorf("raftnode: messages of %d bytes do not fit a frame between nodes: at most %d", c.MaxMessageBytes, MaxEntryBytes)
+	}
 	if c.MaxInflightBytes < c.MaxMessageBytes {
 		return c, fmt.Errorf("raftnode: %d bytes in flight do not hold one message of %d", c.MaxInflightBytes, c.MaxMessageBytes)
 	}

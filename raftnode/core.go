@@ -389,6 +389,9 @@ func (c *core) propose() {
 			c.wake = false
 			return
 		}
+		if len(data) > MaxEntryBytes {
+			panic(fmt.Sprintf("raftnode: group %s: an entry of %d bytes is proposed, and no message could carry it: at most %d", c.group, len(data), MaxEntryBytes))
+		}
 	}
 	c.kept, c.keptTerm = nil, b.GetTerm()
 	if err := c.rn.Propose(data); err != nil {

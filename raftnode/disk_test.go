@@ -130,7 +130,10 @@ func (l *memLog) write(r wal.Record) {
 	if first == 0 || first > l.last()+1 {
 		panic(fmt.Sprintf("entry %d follows %d", first, l.last()))
 	}
-	l.ents = append(l.ents[:first-1:first-1], r.Entries...)
+	if first <= l.last() {
+		l.ents = l.ents[: first-1 : first-1] // readers may hold what lay above
+	}
+	l.ents = append(l.ents, r.Entries...)
 }
 
 func (l *memLog) last() uint64 { return uint64(len(l.ents)) }

@@ -88,12 +88,17 @@ var ErrReadDropped = errors.New("raftnode: the read index was not confirmed, ask
 // ErrBusy answers a read when too many wait in the group already.
 var ErrBusy = errors.New("raftnode: too many reads wait in the group")
 
+// MaxEntryBytes is the largest payload of an entry. It leaves room in a frame
+// of the link between nodes and in an append.
+const MaxEntryBytes = 32 << 20
+
 // Proposer has the work of one group that waits for its leader.
 type Proposer interface {
 	// NextEntry returns the payload of the next entry, nil if nothing waits. It
 	// is called only when this node leads the group in this term, has applied
 	// everything of earlier terms, and no append of the group is outstanding;
-	// so it should join all that waits, up to the largest entry it wants.
+	// so it should join all that waits, up to the largest entry it wants, and
+	// never more than MaxEntryBytes.
 	//
 	// The Host owns the payload. It proposes it at most once in this term; when
 	// the term is lost before, it is forgotten, and whoever asked for it asks
@@ -134,7 +139,8 @@ type Config struct {
 	// been up and caught up until it is given the group: 3 x ElectionTicks.
 	SpreadTicks int
 	// MaxMessageBytes bounds the entries of one message to a follower, and of
-	// one Ready to apply; a single larger entry still goes alone: 1 MiB.
+	// one Ready to apply; a single larger entry still goes alone: 1 MiB. It is
+	// at most MaxEntryBytes.
 	MaxMessageBytes uint64
 	// MaxInflightMessages and MaxInflightBytes bound what is under way to one
 	// follower of one group: 256 and 4 MiB. They are also the steps in which a

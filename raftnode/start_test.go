@@ -82,6 +82,7 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 		"incarnation":             func(c *Config) { c.Incarnation = 0 },
 		"longer than a heartbeat": func(c *Config) { c.HeartbeatTicks = 10 },
 		"do not hold one message": func(c *Config) { c.MaxInflightBytes, c.MaxMessageBytes = 1, 2 },
+		"do not fit a frame":      func(c *Config) { c.MaxMessageBytes = MaxEntryBytes + 1 },
 		"negative":                func(c *Config) { c.SpreadTicks = -1 },
 		"has no log":              func(*Config) {},
 	} {

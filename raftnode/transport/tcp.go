@@ -80,16 +80,16 @@ func def[T int | time.Duration](v *T, to T) {
 // caller's goroutine. All end at Close.
 type TCP struct {
 	opts   TCPOptions
-	local  net.Addr // to dial from; nil: the system chooses
-	links  map[uint64]*link
+	local  net.Addr         // to dial from; nil: the system chooses
+	links  map[uint64]*link // never changes, nor does peers
+	peers  map[uint64]*peer
 	self   queue
 	cancel context.CancelFunc
 	ctx    context.Context // ends at Close; goroutines started here live no longer
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex // guards closed, and peers' creation
+	mu     sync.Mutex // guards closed
 	closed bool
-	peers  map[uint64]*peer
 }
 
 // peer is what is known of a peer's connections, both ways.
@@ -129,6 +129,8 @@ func NewTCP(o TCPOptions) (*TCP, error) {
 		l := &link{t: t, peer: id, addr: addr, queue: newQueue(o.QueueBytes, o.QueueMessages), kickc: make(chan struct{}, 1)}
 		t.links[id] = l
 		t.peers[id] = &peer{conns: make(map[*peerConn]bool)}
+	}
+	for _, l := range t.links {
 		t.wg.Go(func() { l.run(t.ctx) })
 	}
 	t.wg.Go(t.runSelf)
