@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
@@ -204,22 +205,29 @@ func typed(err error) bool {
 	return err == nil || errors.As(err, &c) || errors.As(err, &v)
 }
 
-// FuzzSegment reads any bytes as the last segment. What is accepted is read
-// the same way again.
+// FuzzSegment reads any bytes as what follows the header of the last segment.
+// What is accepted is read the same way again.
 func FuzzSegment(f *testing.F) {
-	m, _ := goldenLog(f)
-	data, err := m.ReadFile("wal/"+segmentName(1), 1<<20)
-	if err != nil {
-		f.Fatal(err)
+	h := header{life: 3, number: 1, firstFrame: 1}
+	seed := func(recs ...[]byte) {
+		b := []byte{}
+		for i, payload := range recs {
+			fr := append(make([]byte, frameHead), payload...)
+			frame{number: uint64(i) + 1, synced: headerBytes + int64(len(b))}.seal(fr, h.life, headerBytes+int64(len(b)))
+			b = append(b, fr...)
+		}
+		f.Add(b)
 	}
-	f.Add(data)
-	f.Add(data[:4200])
-	f.Add([]byte{})
+	entries := appendEntries(nil, kindEntries, 2, run(2, 1, 1, 2, 10))
+	seed()
+	seed(nil)
+	seed(appendState(entries, 1, hard(1, 2, 0)), entries, nil)
+	f.Add(bytes.Repeat([]byte{3, 0, 0, 0, 0, 0, 0, 0}, 30))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<20 {
 			return
 		}
-		m := memWith(t, map[string][]byte{segmentName(1): data})
+		m := memWith(t, map[string][]byte{segmentName(1): append(h.encode(), data...)})
 		err := readEverything(m)
 		if !typed(err) {
 			t.Fatal(err)
@@ -227,6 +235,22 @@ func FuzzSegment(f *testing.F) {
 		if err == nil {
 			if err := readEverything(m.Kill()); err != nil {
 				t.Fatalf("accepted once, then: %v", err)
+			}
+		}
+	})
+}
+
+// FuzzHeader reads any bytes as the first block of a segment.
+func FuzzHeader(f *testing.F) {
+	f.Add(header{life: 3, number: 1, firstFrame: 1}.encode()[:60])
+	f.Add([]byte(segmentMagic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b := make([]byte, headerBytes)
+		copy(b[:headerBytes-4], data)
+		le.PutUint32(b[headerBytes-4:], crc32.Checksum(b[:headerBytes-4], castagnoli))
+		for _, b := range [][]byte{data, b} {
+			if err := readEverything(memWith(t, map[string][]byte{segmentName(1): b})); !typed(err) {
+				t.Fatal(err)
 			}
 		}
 	})

@@ -39,7 +39,7 @@ func parseName(name, suffix string) (uint64, bool) {
 }
 
 // readFull reads len(p) bytes that must be there.
-func readFull(r readerAt, p []byte, off int64) error {
+func readFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {
 		return nil
@@ -63,7 +63,7 @@ type fileCache struct {
 	mu     sync.Mutex
 	open   map[string]*openFile
 	clock  uint64
-	pinned *openFile // the active segment, which Append closes never
+	pinned *openFile // the active segment, in use by Append
 }
 
 type openFile struct {
@@ -72,22 +72,17 @@ type openFile struct {
 	used  uint64
 }
 
-// pin adds the active segment's file.
+// pin adds the active segment's file, which stays open until the next is
+// pinned.
 func (c *fileCache) pin(name string, f vfs.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.pinned != nil {
+		c.pinned.users--
+	}
+	c.shrinkLocked()
 	c.pinned = &openFile{f: f, users: 1}
 	c.open[name] = c.pinned
-}
-
-// handOver makes the file that was the active segment's one like the others.
-func (c *fileCache) handOver(f vfs.File) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f != nil && c.pinned != nil {
-		c.pinned.users--
-		c.pinned = nil
-	}
 }
 
 // read reads len(p) bytes of a file.

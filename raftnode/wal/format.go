@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -46,7 +47,7 @@ type header struct {
 	prevLife         uint64 // 0 for the first segment
 	prevEnd          int64  // where the valid frames of the segment before end
 	firstFrame       uint64 // the number of the first frame in this segment
-	version, padding uint32
+	version          uint32 // as read
 }
 
 func (h header) encode() []byte {
@@ -276,7 +277,7 @@ func decodeEntry(b []byte, r ref, group, index uint64) (*raftpb.Entry, error) {
 
 // frames reads the frames of a segment one after the other.
 type frames struct {
-	r      readerAt
+	r      io.ReaderAt
 	life   uint64
 	size   int64  // of the segment's file
 	off    int64  // of the next frame
@@ -285,10 +286,6 @@ type frames struct {
 
 	buf    []byte // a window of the file
 	bufOff int64
-}
-
-type readerAt interface {
-	ReadAt(p []byte, off int64) (int, error)
 }
 
 const windowBytes = 1 << 20

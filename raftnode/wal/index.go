@@ -99,6 +99,9 @@ func decodeFooter(b []byte, size int64) (footer, uint32, error) {
 	if f.start(sections) != uint64(size)/blockBytes-1 {
 		return f, version, errors.New("the footer's sections do not fill the file")
 	}
+	if f.rows[secStreams] > 0 && f.rows[secFilter] == 0 {
+		return f, version, errors.New("the footer has no filter")
+	}
 	if f.end < headerBytes || f.end > maxSegmentBytes {
 		return f, version, errors.New("the footer states an impossible end")
 	}

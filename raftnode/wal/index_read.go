@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -62,7 +61,7 @@ func (w *WAL) loadIndex(seg *segment) error {
 		}
 		id := le.Uint64(b)
 		n, at, last := le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])
-		if rows := x.foot.rows[secEntries]; n > rows || at > rows-n || last == math.MaxUint64 {
+		if rows := x.foot.rows[secEntries]; n > rows || at > rows-n || last > 1<<62 {
 			return x.corrupt(secGroups, i, errors.New("the entries of a group are not in the file"))
 		}
 		sp := span{first: le.Uint64(b[8:]), n: int(n), seg: seg, at: int(at)}

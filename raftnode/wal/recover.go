@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/wiber/wiber/raftnode/vfs"
 )
@@ -346,5 +345,3 @@ func (w *WAL) trim() {
 	}
 	_ = f.Truncate(seg.end)
 }
-
-var _ io.ReaderAt = vfs.File(nil)

@@ -325,7 +325,6 @@ func (w *WAL) begin(h header, need int64) error {
 	if temp == w.path(spareName) {
 		w.spare.Store(0) // only now: PrepareSpare may take the name again
 	}
-	w.files.handOver(w.file)
 	w.files.pin(segmentName(h.number), f)
 	w.file, w.life, w.room = f, h.life, size
 	w.off, w.synced, w.number = headerBytes, headerBytes, h.firstFrame
