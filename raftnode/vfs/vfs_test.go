@@ -242,7 +242,7 @@ func TestMemRepeats(t *testing.T) {
 		}
 		return out
 	}
-	if run() != run() {
+	if first, second := run(), run(); first != second {
 		t.Fatal("two runs with one seed differ")
 	}
 }

@@ -16,11 +16,10 @@ var (
 	crashSeeds = flag.Uint64("crash.seeds", 1000, "how many seeds TestDurable runs")
 )
 
-// twin is the dumb model of a group: all it ever had, and what must be there.
+// twin is the dumb model of a group.
 type twin struct {
-	log    []*raftpb.Entry
-	hs     *raftpb.HardState
-	synced int // operations up to here are durable
+	log []*raftpb.Entry
+	hs  *raftpb.HardState
 }
 
 // model is the dumb twin of a log: the operations in order, and how many of
@@ -310,13 +309,14 @@ func (m *model) commits(w *WAL, rnd *rand.Rand) error {
 // index makes the index file of the first sealed segment whose entries are
 // committed, as far as the disk knows.
 func (m *model) index(w *WAL) error {
-	for _, s := range w.Sealed() {
-		for _, r := range s.Groups {
-			if w.Group(r.Group).Durable().GetCommit() < r.Last {
-				return nil
-			}
-		}
-		return w.WriteIndex(s.Number, nil)
+	sealed := w.Sealed()
+	if len(sealed) == 0 {
+		return nil
 	}
-	return nil
+	for _, r := range sealed[0].Groups {
+		if w.Group(r.Group).Durable().GetCommit() < r.Last {
+			return nil
+		}
+	}
+	return w.WriteIndex(sealed[0].Number, nil)
 }

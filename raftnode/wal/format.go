@@ -43,11 +43,11 @@ var le = binary.LittleEndian
 
 // header is the first block of a segment. It seals the one before.
 type header struct {
-	life, number     uint64
-	prevLife         uint64 // 0 for the first segment
-	prevEnd          int64  // where the valid frames of the segment before end
-	firstFrame       uint64 // the number of the first frame in this segment
-	version          uint32 // as read
+	life, number uint64
+	prevLife     uint64 // 0 for the first segment
+	prevEnd      int64  // where the valid frames of the segment before end
+	firstFrame   uint64 // the number of the first frame in this segment
+	version      uint32 // as read
 }
 
 func (h header) encode() []byte {

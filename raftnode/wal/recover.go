@@ -161,6 +161,9 @@ func (w *WAL) recover(dir listing) (header, error) {
 		if err != nil {
 			return h, err
 		}
+		if i == 0 && h.prevLife != 0 {
+			return h, &CorruptError{w.path(segmentName(number - 1)), 0, errors.New("the segment is missing: the log is kept whole")}
+		}
 		if i > 0 && h.prevLife != prev.life {
 			return h, &CorruptError{w.path(segmentName(number)), 0, fmt.Errorf("the segment does not follow segment %d, whose life is %016x", prev.number, prev.life)}
 		}
