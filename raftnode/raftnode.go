@@ -159,11 +159,14 @@ type Config struct {
 	MaxAppendBytes uint64
 }
 
+// RaftMessage is a message of raft itself, for those who only pass it on.
+type RaftMessage = raftpb.Message
+
 // Message is a raft message to another node.
 type Message struct {
 	To    uint64
 	Group GroupID
-	Raft  *raftpb.Message
+	Raft  *RaftMessage
 }
 
 // Entry is a committed entry. Data must not be changed; it is nil for the empty
