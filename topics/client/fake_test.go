@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ type fakeCluster struct {
 	nodes     map[string]*fakeNode
 	grown     *sync.Cond // a message or topic came
 	dups      int
+	age       uint64 // added to stamps
 }
 
 type fakePartition struct{ messages []wire.Message }
@@ -77,6 +79,15 @@ func (c *fakeCluster) create(name string, partitions, messages int) {
 	c.grown.Broadcast()
 }
 
+// remake deletes a topic and makes it anew.
+func (c *fakeCluster) remake(name string) {
+	c.mu.Lock()
+	delete(c.topics, name)
+	c.age += 1_000_000
+	c.mu.Unlock()
+	c.create(name, 1, 0)
+}
+
 func (c *fakeCluster) publish(name string, partition int, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +114,7 @@ func (c *fakeCluster) appendLocked(t wire.Topic, q *wire.Request) wire.Receipt {
 	m := wire.Message{Topic: t.Name, Partition: max(t.Partition, 0), Partitioned: len(all) > 1, Offset: uint64(len(p.messages)), Key: q.Key, ID: q.ID,
 		Headers: q.Headers, Value: q.Payload}
 	m = m.Clone()
-	m.TS = 1000 + uint64(len(p.messages))
+	m.TS = c.age + 1000 + uint64(len(p.messages))
 	p.messages = append(p.messages, m)
 	c.grown.Broadcast()
 	return wire.Receipt{Topic: m.Topic, Partition: m.Partition, Partitioned: m.Partitioned, Offset: m.Offset, TS: m.TS, Synced: 2, Replicas: 3}
@@ -384,6 +395,7 @@ func (n *fakeNode) deliver(t wire.Topic, sid string, next uint64, out *fakeQueue
 	at := map[int]uint64{max(t.Partition, 0): next}
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
+	known := slices.Clone(n.c.topics[t.Name])
 	for {
 		select {
 		case <-over:
@@ -393,6 +405,9 @@ func (n *fakeNode) deliver(t wire.Topic, sid string, next uint64, out *fakeQueue
 		for i, p := range n.c.topics[t.Name] {
 			if t.Partition != wire.AnyPartition && t.Partition != i {
 				continue
+			}
+			if i < len(known) && known[i] != p {
+				known[i], at[i] = p, 0
 			}
 			for ; at[i] < uint64(n.end(p)); at[i]++ {
 				out.put(wire.AppendMessage(nil, sid, &p.messages[at[i]]))

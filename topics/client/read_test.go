@@ -336,6 +336,34 @@ func TestASubscriptionLeavesASilentNode(t *testing.T) {
 	})
 }
 
+// A topic that is deleted and made anew begins at 0 again, in the same
+// subscription; if that happens during a break, it is told after a while.
+func TestATopicMadeAnewIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster("a")
+		c.create("t", 1, 3)
+		s := c.client(t, nil, "a").Subscribe(t.Context(), "t", SubscribeOptions{From: offset(0)})
+		defer s.Close()
+		for i := range 3 {
+			if !s.Next() || s.Message().Offset != uint64(i) {
+				t.Fatalf("%+v, %v", s.Message(), s.Err())
+			}
+		}
+		c.remake("t")
+		c.publish("t", 0, "anew")
+		if !s.Next() || s.Message().Offset != 0 || string(s.Message().Value) != "anew" {
+			t.Fatalf("%+v, %v", s.Message(), s.Err())
+		}
+		c.remake("t")
+		c.cut("a")
+		within(t, 90*time.Second, func() {
+			if s.Next() || code(s.Err()) != wire.Range {
+				t.Errorf("made anew during a break: %+v, %v", s.Message(), s.Err())
+			}
+		})
+	})
+}
+
 // One that fell behind is told so, and subscribes again where it was.
 func TestASlowSubscriptionIsMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

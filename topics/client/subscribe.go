@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,9 +63,12 @@ type cursor struct {
 	topic wire.Topic
 	from  wire.Position // for SUB, until next is known
 	next  uint64
+	ts    uint64 // of the message before next
 	known bool
-	held  bool // a SUB of it was accepted once: a later RANGE is a node that lags
-	await bool // the topic did not exist when it was subscribed to
+	held  bool          // a SUB of it was accepted once: a later RANGE is a node that lags
+	await bool          // the topic did not exist when it was subscribed to
+	lags  bool          // the nodes asked say that next is past the end,
+	since time.Duration // on the clock's Mono: since then
 	sid   string
 }
 
@@ -129,7 +133,8 @@ func (s *Subscription) Next() bool {
 }
 
 // final returns the error to end with, or nil when another attempt is due. Once
-// a node has answered, attempts go on until ctx ends.
+// a node has answered, attempts go on until ctx ends; only a node that is behind
+// the cursor is believed after a while: the topic was deleted and made anew.
 func (s *Subscription) final(err error) error {
 	var refused *wire.Error
 	switch {
@@ -194,7 +199,7 @@ func (s *Subscription) step() (bool, error) {
 		return false, s.found()
 	case wire.KindSub:
 		if c := s.link.answered(); c != nil {
-			c.held = true
+			c.held, c.lags = true, false
 			if c.await && c.from.Kind == wire.Latest {
 				c.from.Kind = wire.Earliest // all of it will be new
 			}
@@ -214,10 +219,10 @@ func (s *Subscription) deliver(m *wire.Message) bool {
 		c = &cursor{topic: wire.Topic{Name: m.Topic, Partition: m.Partition}}
 		s.cursors[key] = c
 	}
-	if c.known && m.Offset < c.next {
-		return false
+	if c.known && m.Offset < c.next && m.TS <= c.ts {
+		return false // else the topic was deleted and made anew
 	}
-	c.next, c.known = m.Offset+1, true
+	c.next, c.ts, c.known = m.Offset+1, m.TS, true
 	return true
 }
 
@@ -248,7 +253,7 @@ func (s *Subscription) found() error {
 	}
 	for _, t := range s.asked {
 		key := stream{t.Name, t.Partition}
-		if t.Wild() || s.exists(t) {
+		if t.Wild() || s.exists(t) || t.Partition != wire.AnyPartition && s.asks(t.Name) {
 			continue
 		}
 		c := s.cursors[key]
@@ -269,6 +274,11 @@ func (s *Subscription) wants(l *wire.TopicLine) *wire.Topic {
 		}
 	}
 	return nil
+}
+
+// asks reports whether the whole topic of that name is asked for.
+func (s *Subscription) asks(name string) bool {
+	return slices.Contains(s.asked, wire.Topic{Name: name, Partition: wire.AnyPartition})
 }
 
 func (s *Subscription) exists(t wire.Topic) bool {
@@ -321,10 +331,17 @@ func (s *Subscription) refused(e *wire.Error) error {
 	}
 	c := s.link.answered()
 	_, trimmed := e.Field("first")
-	if c != nil && c.held && e.Code == wire.Range && !trimmed {
-		return fmt.Errorf("%w: %w", errLags, e)
+	if c == nil || !c.held || e.Code != wire.Range || trimmed {
+		return e
 	}
-	return e
+	now := s.c.opt.Clock.Mono()
+	if !c.lags {
+		c.lags, c.since = true, now
+	}
+	if now-c.since > s.c.opt.Deadline {
+		return e
+	}
+	return fmt.Errorf("%w: %w", errLags, e)
 }
 
 // Message returns the current message; its bytes are overwritten by Next.
