@@ -379,7 +379,7 @@ func (c *cluster) check() {
 	var lastTS uint64
 	for _, e := range c.log {
 		for it := Commands(e.Data); it.Next(); {
-			if it.Command.Stamp.TS <= lastTS {
+			if ts := it.Command.Stamp.TS; ts < lastTS || ts == lastTS && it.Command.Kind == KindPublish {
 				t.Fatalf("Rising: stamp %d after %d", it.Command.Stamp.TS, lastTS)
 			}
 			lastTS = it.Command.Stamp.TS

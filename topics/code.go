@@ -31,8 +31,6 @@ const (
 	NotFormed Code = 9
 	// Disorder: the command's stamp does not lie above the log's last.
 	Disorder Code = 10
-
-	lastCode = Disorder
 )
 
 // Word returns the error word of the text protocol for c, and "" for OK.

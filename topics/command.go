@@ -25,6 +25,12 @@ const (
 	KindDelete Kind = 20
 )
 
+// repeatsStamp reports whether commands of this kind repeat the stamp before
+// them instead of having one of their own.
+func (k Kind) repeatsStamp() bool {
+	return k == KindConfigure || k == KindDrop || k == KindRefused || k == KindLimits
+}
+
 // EntryVersion is the first byte of every entry's payload.
 const EntryVersion = 1
 

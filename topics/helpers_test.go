@@ -70,9 +70,6 @@ func (g *group) catalogue(requests ...Request) []Result {
 	for _, o := range outs {
 		rs = append(rs, o.Result)
 	}
-	if g.leader != nil {
-		g.leader.CatalogueApplied(g.catIdx)
-	}
 	return rs
 }
 
@@ -95,7 +92,6 @@ func (g *group) lead(term uint64) {
 	g.t.Helper()
 	g.term = term
 	g.leader.Reset(term)
-	g.leader.CatalogueApplied(g.catIdx)
 	g.apply(nil)
 }
 

@@ -123,6 +123,14 @@ func NewLeader(o LeaderOptions) (*Leader, error) {
 // it leads no more. What waited is dropped: its origins send it again.
 func (l *Leader) Reset(term uint64) {
 	*l = Leader{o: l.o, broker: l.broker, term: term, catalogue: l.catalogue}
+	l.look()
+}
+
+// look takes note of how far the node's copy of the catalogue is.
+func (l *Leader) look() {
+	if l.broker != nil && l.term != 0 {
+		l.catalogue = max(l.catalogue, l.o.View.Version())
+	}
 }
 
 // Receive takes requests with consecutive numbers. What is in the queue or on
@@ -213,7 +221,8 @@ func (l *Leader) pop(s *inbound) Request {
 
 // CatalogueApplied says that the node's copy of the catalogue has applied up to
 // index. Requests that were resolved up to there go on, and topics deleted since
-// are dropped from the shard.
+// are dropped from the shard. It saves asking: Pending and NextEntry look at the
+// View themselves.
 func (l *Leader) CatalogueApplied(index uint64) { l.catalogue = max(l.catalogue, index) }
 
 // Tick proposes a Clock when the shard is quiet and the time has come to forget
@@ -235,6 +244,7 @@ func (l *Leader) Pending() bool {
 	if l.term == 0 {
 		return false
 	}
+	l.look()
 	if l.broker != nil && (!l.limits || l.clockDue || l.compared != l.catalogue || len(l.drops) > 0) {
 		return true
 	}
@@ -261,6 +271,7 @@ func (l *Leader) NextEntry(term uint64) []byte {
 	if term != l.term || term == 0 {
 		return nil
 	}
+	l.look()
 	f := forming{l: l}
 	f.us, f.eps = l.o.Reference()
 	applied := l.o.Machine.LastStamp()
@@ -283,14 +294,20 @@ type forming struct {
 	closed  bool  // what comes next would not fit
 }
 
-// command appends one command.
+// command appends one command. The shard's own bookkeeping takes no stamp of its
+// own, so that the message behind it is not stamped ahead of the clock.
 func (f *forming) command(k Kind, o Origin, number, lamport uint64, body []byte) {
 	if f.data == nil {
 		f.data = append(make([]byte, 0, f.l.entrySize(len(body))), EntryVersion)
 	}
-	f.l.stamper.Merge(lamport)
-	s := f.l.stamper.Next(f.us, f.eps)
-	f.data = appendHeader(f.data, k, o, number, Stamp{TS: uint64(s.TS), EPS: s.Eps, Lamport: s.Lamport}, len(body))
+	stamper := &f.l.stamper
+	s := Stamp{TS: uint64(stamper.Last()), EPS: timesvc.Unsynchronised, Lamport: stamper.Lamport()}
+	if !k.repeatsStamp() {
+		stamper.Merge(lamport)
+		next := stamper.Next(f.us, f.eps)
+		s = Stamp{TS: uint64(next.TS), EPS: next.Eps, Lamport: next.Lamport}
+	}
+	f.data = appendHeader(f.data, k, o, number, s, len(body))
 	f.data = append(f.data, body...)
 }
 

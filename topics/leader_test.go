@@ -223,12 +223,15 @@ func TestStamps(t *testing.T) {
 		{"too far ahead", 1_000_000, 4000, 10, 7, 0, 1_000_001, -1, 8},
 		{"too uncertain", 1000, 5000, 600_000, 7, 0, 5000, -1, 8},
 		{"one node is certain", 1000, 5000, 0, 7, 0, 5000, 0, 8},
+		{"its first message too", 0, 5000, 0, 0, 0, 5000, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGroup(t)
 			a := stream(g.topic("a", nil), 0)
-			g.apply(AppendCommand(nil, Command{Kind: KindConfigure, Stamp: Stamp{TS: uint64(c.last), Lamport: c.lastLam},
-				Body: configure{a.UID, 1, 1, 0}.append(nil)}))
+			if c.last > 0 {
+				g.apply(AppendCommand(nil, Command{Kind: KindConfigure, Stamp: Stamp{TS: uint64(c.last), Lamport: c.lastLam},
+					Body: configure{a.UID, 1, 1, 0}.append(nil)}))
+			}
 			g.now, g.eps = c.ref, c.eps
 			g.send(n1, 1, NewPublish(g.message(a, "x"), c.lam, 0))
 			o := g.step()[0]

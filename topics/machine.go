@@ -127,6 +127,7 @@ func (m *machine) command(e *Entry, c *Command, x executor) error {
 	if rises {
 		m.last = c.Stamp
 	}
+	inOrder := rises || c.Stamp.TS == m.last.TS && c.Kind.repeatsStamp()
 	var from *origin
 	if c.Origin.RaftID != 0 {
 		if from = m.origins.expecting(c.Origin, c.Number); from == nil {
@@ -138,7 +139,7 @@ func (m *machine) command(e *Entry, c *Command, x executor) error {
 		Number: c.Number, TS: c.Stamp.TS, EPS: c.Stamp.EPS, Lamport: c.Stamp.Lamport,
 		Term: e.Term, Index: e.Index,
 	}
-	if !rises {
+	if !inOrder {
 		r.Code = Disorder
 	} else if err := x.execute(e, c, r); err != nil {
 		return err
