@@ -13,6 +13,9 @@ import (
 // TestStories runs the files of testdata/stories: one log each, told step by
 // step.
 func TestStories(t *testing.T) {
+	if plantedTruncateOnCRC {
+		t.Skip("built with a bug that the stories tell of")
+	}
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		s := &story{t: t, disk: vfs.NewMem(seeded(1))}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
