@@ -115,7 +115,7 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := newController(ctx, o, st, exe)
-	if err := c.wakeAll(); err != nil {
+	if err := c.firstLook(); err != nil {
 		return err
 	}
 	stopWatching := st.Watch(c.storeChanged)
@@ -219,13 +219,36 @@ func (c *Controller) reconcile(ctx context.Context, k key) (again time.Duration,
 	return c.reconcileNode(ctx, k)
 }
 
-// wakeAll queues every cluster of the store.
-func (c *Controller) wakeAll() error {
+// firstLook runs before the API answers and before any worker: it finds the
+// processes that live, and replaces what an earlier controller wrote about nodes
+// that it can say nothing about any more.
+func (c *Controller) firstLook() error {
 	clusters, _, err := store.List[v1alpha1.Cluster](c.store, v1alpha1.KindCluster, "")
-	for _, cl := range clusters {
-		c.queue.Add(key{cluster: cl.Name})
+	if err != nil {
+		return err
 	}
-	return err
+	for _, cl := range clusters {
+		if err := c.makeNodes(&cl); err != nil {
+			return err
+		}
+		for _, id := range ids(&cl) {
+			c.mu.Lock()
+			n := c.nodeLocked(key{cl.Name, id})
+			c.mu.Unlock()
+			if err := c.load(n); err != nil {
+				return err
+			}
+			if err := c.tell(n); err != nil {
+				return err
+			}
+		}
+		again, err := c.reconcileCluster(key{cluster: cl.Name})
+		if err != nil {
+			return err
+		}
+		c.queue.AddAfter(key{cluster: cl.Name}, again)
+	}
+	return nil
 }
 
 // storeChanged queues what an object of the store is about. The controller's

@@ -84,13 +84,12 @@ func (f *fakeNodes) Status(_ context.Context, addr string) (nodeStatus, error) {
 }
 
 func (f *fakeNodes) Identity(_ context.Context, addr string) (nodeIdentity, error) {
+	id, pid, err := f.node(addr)
 	f.mu.Lock()
-	other, ok := f.identity[addr]
-	f.mu.Unlock()
-	if ok {
+	defer f.mu.Unlock()
+	if other, ok := f.identity[addr]; ok {
 		return other, nil
 	}
-	id, pid, err := f.node(addr)
 	return nodeIdentity{Cluster: "demo", Node: id, PID: pid, BootID: proc.FakeBootID, DataDir: f.dataDir[id]}, err
 }
 
@@ -133,7 +132,7 @@ func (w *world) begin() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := newController(ctx, o, st, "/bin/sh")
-	if err := c.wakeAll(); err != nil {
+	if err := c.firstLook(); err != nil {
 		w.t.Fatal(err)
 	}
 	st.Watch(c.storeChanged)
@@ -164,10 +163,12 @@ func (w *world) demo(change func(*v1alpha1.Cluster)) *v1alpha1.Cluster {
 	if change != nil {
 		change(c)
 	}
-	for _, n := range c.Spec.Nodes {
-		w.nodes.at[address(n, n.HTTPPort)] = n.ID
-		w.nodes.dataDir[n.ID] = filepath.Join(c.Spec.DataRoot, n.ID)
-	}
+	w.nodes.set(func() {
+		for _, n := range c.Spec.Nodes {
+			w.nodes.at[address(n, n.HTTPPort)] = n.ID
+			w.nodes.dataDir[n.ID] = filepath.Join(c.Spec.DataRoot, n.ID)
+		}
+	})
 	return c
 }
 

@@ -77,6 +77,11 @@ func (c *Controller) PutCluster(cl *v1alpha1.Cluster, dryRun bool) (apiserver.Pu
 	if err != nil {
 		return apiserver.Put{}, apiError(cl, err)
 	}
+	if !dryRun {
+		if err := c.makeNodes(cl); err != nil { // so that whoever looks next sees them
+			return apiserver.Put{}, err
+		}
+	}
 	put := apiserver.Put{Object: cl, Result: string(result)}
 	if old != nil {
 		put.Warnings = changes(old, cl)

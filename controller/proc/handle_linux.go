@@ -25,7 +25,7 @@ type handle struct {
 // openHandle opens a pidfd. The caller compares identities afterwards.
 func openHandle(id Identity) (*handle, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) && id.PID <= 0 {
+	if errors.Is(err, unix.ESRCH) {
 		return nil, ErrGone
 	}
 	if err != nil {

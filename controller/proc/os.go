@@ -86,22 +86,29 @@ func start(spec Spec) (*exec.Cmd, error) {
 // Find implements Processes. How such a process ends is not known, unless this
 // OS started it.
 func (o *OS) Find(id Identity) (Process, error) {
+	if err := is(id); err != nil {
+		return nil, err
+	}
 	h, err := openHandle(id)
 	if err != nil {
 		return nil, err
 	}
-	// Compared after the handle was opened: if it is the right process now, the
-	// handle cannot mean another one.
-	now, err := identify(id.PID, false)
-	if err != nil {
+	// Compared once more, now that the handle is open: if it is the right process
+	// still, the handle cannot mean another one.
+	if err := is(id); err != nil {
 		h.close()
 		return nil, err
 	}
-	if now != id {
-		h.close()
-		return nil, ErrGone
-	}
 	return o.watch(id, h, nil), nil
+}
+
+// is returns ErrGone unless the process with this identity lives.
+func is(id Identity) error {
+	now, err := identify(id.PID, false)
+	if err == nil && now != id {
+		return ErrGone
+	}
+	return err
 }
 
 // Identify implements Processes.
