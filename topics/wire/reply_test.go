@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -74,6 +75,26 @@ func TestHelpListsWhatIsBuilt(t *testing.T) {
 		}
 		if out, err := AppendHelp([]byte("x"), v); err == nil || err.Code != UnknownVerb || string(out) != "x" {
 			t.Errorf("HELP %s: %q %v", v, out, err)
+		}
+	}
+}
+
+// docs/protocol.md is for a reader with nc: it must name what there is.
+func TestTheDocumentNamesEverything(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"`read=`", "`from=`", "`until=`", "`last=n`", "`limit=n`", "`reverse`", "`key=`", "`id=`", "`p=` `seq=`", "`lam=`", "`hdr.<name>=`", "`timeout=`", "`noack`", "`tag=`"}
+	for v := Ping; int(v) < len(verbs); v++ {
+		want = append(want, "`"+v.String())
+	}
+	for _, c := range []Code{Syntax, UnknownVerb, BadTopic, NoTopic, TooLarge, Range, Gap, NoQuorum, Busy, Timeout, Auth, Denied, Internal} {
+		want = append(want, "`"+string(c)+"`")
+	}
+	for _, w := range want {
+		if !bytes.Contains(doc, []byte(w)) {
+			t.Errorf("it does not mention %s", w)
 		}
 	}
 }
