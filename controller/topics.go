@@ -16,6 +16,9 @@ import (
 // resultHeader is where a node says what a PUT did.
 const resultHeader = "Wiber-Result"
 
+// noTopic is the code by which a node says that there is no such topic.
+const noTopic = "NO_TOPIC"
+
 // Topics implements apiserver.Backend: the topics of one cluster, or of all.
 func (c *Controller) Topics(ctx context.Context, cluster string) (v1alpha1.TopicList, error) {
 	clusters, err := c.pickClusters(cluster)
@@ -171,12 +174,24 @@ func (c *Controller) askNodes(ctx context.Context, cl *v1alpha1.Cluster, r topic
 			return nil, ctx.Err()
 		}
 		var ne *nodeError
-		if errors.As(err, &ne) && ne.status != http.StatusServiceUnavailable {
+		if errors.As(err, &ne) && ne.tells() {
 			return nil, topicError(r.name, ne)
 		}
 		why = briefly(err)
 	}
 	return nil, v1alpha1.NewStatus(v1alpha1.ReasonServiceUnavailable, "no node of cluster %q answers: %s", cl.Name, why)
+}
+
+// tells says whether the answer is about the topic, so that no other node would
+// know better. A node whose cluster is still forming does not know the path.
+func (e *nodeError) tells() bool {
+	switch e.status {
+	case http.StatusServiceUnavailable:
+		return false
+	case http.StatusNotFound:
+		return e.code == noTopic
+	}
+	return true
 }
 
 // topicError turns a node's refusal into what a client is told.

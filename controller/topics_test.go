@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -128,11 +127,13 @@ func TestTheNextNodeIsAskedWhenOneDoesNotAnswer(t *testing.T) {
 		w.nodes.set(func() { refuse["n2"], refuse["n3"] = refuse["n1"], refuse["n1"] })
 		_, err := w.Topics(t.Context(), "")
 		refused(t, err, v1alpha1.ReasonServiceUnavailable, "no quorum")
+		w.nodes.set(func() { refuse["n1"] = &nodeError{http.StatusNotFound, "", "404 page not found"} })
+		_, err = w.Topic(t.Context(), "", "orders")
+		refused(t, err, v1alpha1.ReasonServiceUnavailable, "no node of cluster")
 		w.nodes.set(func() { refuse["n1"] = &nodeError{http.StatusGatewayTimeout, "TIMEOUT", "unknown outcome"} })
 		_, err = w.Topics(t.Context(), "")
 		refused(t, err, v1alpha1.ReasonTimeout, "unknown outcome")
 		must(t, w.StopAll(t.Context(), ""))
-		time.Sleep(time.Second)
 		_, err = w.Topics(t.Context(), "")
 		refused(t, err, v1alpha1.ReasonServiceUnavailable, "no node of it runs")
 	})

@@ -256,10 +256,10 @@ func step(st State, actions []Action, starting map[string]bool) State {
 	return next
 }
 
-func forEachRandom(t *testing.T, f func(t *testing.T, s *v1alpha1.ClusterSpec, st State)) {
+func forEachRandom(t *testing.T, cases int, f func(t *testing.T, s *v1alpha1.ClusterSpec, st State)) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	for i := range 3000 {
+	for i := range cases {
 		s, st := random(r)
 		f(t, s, st)
 		if t.Failed() {
@@ -270,7 +270,7 @@ func forEachRandom(t *testing.T, f func(t *testing.T, s *v1alpha1.ClusterSpec, s
 
 func TestKeepsQuorum(t *testing.T) {
 	checked := 0
-	forEachRandom(t, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
+	forEachRandom(t, 3000, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
 		quorum := Quorum(len(s.Nodes))
 		wanted, ready := 0, 0
 		for _, n := range s.Nodes {
@@ -303,7 +303,7 @@ func TestKeepsQuorum(t *testing.T) {
 }
 
 func TestOneDisruption(t *testing.T) {
-	forEachRandom(t, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
+	forEachRandom(t, 3000, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
 		busy := 0 // nodes that drain or are forced
 		forced := map[string]bool{}
 		for _, n := range st.Nodes {
@@ -325,26 +325,26 @@ func TestOneDisruption(t *testing.T) {
 }
 
 func TestConverges(t *testing.T) {
-	forEachRandom(t, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
+	forEachRandom(t, 400, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
 		for i := range st.Nodes {
 			if st.Nodes[i].Request == Restart {
 				st.Nodes[i].Request = None // a refused one is dropped by who asked
 			}
 		}
 		starting := map[string]bool{}
-		for range 500 {
+		for range 400 {
 			st = step(st, Cluster(s, st), starting)
 		}
 		for _, a := range Cluster(s, st) {
 			if a.Reason != "halted" && !strings.Contains(a.Reason, "quorum would be lost") {
-				t.Errorf("after 500 steps there is still %+v", a)
+				t.Errorf("after 400 steps there is still %+v", a)
 			}
 		}
 	})
 }
 
 func TestSameInSameOut(t *testing.T) {
-	forEachRandom(t, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
+	forEachRandom(t, 3000, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
 		first := Cluster(s, st)
 		slices.Reverse(st.Nodes) // the order of what is seen means nothing
 		if second := Cluster(s, st); !reflect.DeepEqual(first, second) {

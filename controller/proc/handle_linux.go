@@ -108,7 +108,7 @@ func parseStat(line []byte) (state byte, started uint64, err error) {
 		return 0, 0, errors.New("no program name")
 	}
 	fields := bytes.Fields(line[end+1:])
-	const stateField, startField = 3 - 3, 22 - 3
+	const stateField, startField = 0, 22 - 3 // counted from field 3
 	if len(fields) <= startField || len(fields[stateField]) != 1 {
 		return 0, 0, errors.New("too few fields")
 	}
