@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUpScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"damage":     damage,
 			"eventually": eventually,
 			"occupy":     occupy,
 			"release":    release,
@@ -205,4 +206,21 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 // release gives the occupied port back.
 func release(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(ts.Value(occupied{}).(*listenerBox).Close())
+}
+
+// damage changes one byte of a file.
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: damage FILE OFFSET")
+	}
+	offset, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	if offset >= len(data) {
+		ts.Fatalf("%s has %d bytes", args[0], len(data))
+	}
+	data[offset] ^= 0xff
+	ts.Check(os.WriteFile(path, data, 0o640))
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -251,11 +253,21 @@ func (f *follower) announce(clusters []v1alpha1.Cluster) {
 		c := &clusters[i]
 		fmt.Fprintf(f.stdout, "%s  cluster/%s  Ready, %d of %d nodes\n", f.clock.Now().Format(time.TimeOnly), c.Name, c.Status.ReadyNodes, c.Status.Nodes)
 	}
-	flag := ""
+	program, flag := programName(os.Args[0]), ""
 	if f.server.base != f.settings.Server {
 		flag = " --server " + f.server.base
 	}
-	fmt.Fprintf(f.stdout, "\nThe gateway is at %s\nTry in another terminal:\n  wiberctl%s pub greetings hello\n  wiberctl%s history greetings\n\n", f.server.base, flag, flag)
+	fmt.Fprintf(f.stdout, "\nThe gateway is at %s\nTry in another terminal:\n  %s pub greetings hello%s\n  %s history greetings%s\n\n",
+		f.server.base, program, flag, program, flag)
+}
+
+// programName is what a person types to run this program again. "go run"
+// deletes the file that it ran.
+func programName(arg0 string) string {
+	if strings.Contains(arg0, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/wiberctl"
+	}
+	return arg0
 }
 
 // followLine is what up prints of a node.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/topics/client"
 )
 
@@ -189,6 +190,23 @@ func TestLockedFolderIsNamed(t *testing.T) {
 	c.run("pub", "shape", "undisturbed")
 	if _, err := os.Stat(filepath.Join(c.dir, ".data", "n1", "logs", "console.1.log")); err == nil {
 		t.Error("the log of the running node was moved away")
+	}
+}
+
+// A node whose folder was erased exits with the code that stops restarts.
+func TestErasedFolderExitsWith78(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a real cluster")
+	}
+	c := newCluster(t, manifest{})
+	c.start()
+	c.run("stop", "n2")
+	if err := os.RemoveAll(filepath.Join(c.dir, ".data", "n2")); err != nil {
+		t.Fatal(err)
+	}
+	out, code := c.runNode(20*time.Second, "n2", ".data")
+	if code != v1alpha1.ExitNoRestart || !strings.Contains(out, "erased") {
+		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
 
