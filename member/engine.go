@@ -37,6 +37,8 @@ type Engine struct {
 	groups []*group // by raftnode.GroupID
 	cat    *catalogue
 	status atomic.Pointer[[]raftnode.GroupStatus]
+	// settling belongs to the settle loop.
+	settling settling
 }
 
 // EngineConfig is what an Engine needs from the world.
@@ -82,17 +84,15 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	if err := e.makeGroups(m.Shards); err != nil {
 		return nil, err
 	}
-	voters := make([]uint64, len(m.Nodes))
-	for i, n := range m.Nodes {
-		voters[i] = n.RaftID
-	}
 	ids := make([]raftnode.GroupID, len(e.groups))
 	for i, g := range e.groups {
 		ids[i] = g.id
-		raftnode.SetVoters(c.Log, g.id, voters)
+	}
+	if err := e.restore(); err != nil {
+		return nil, err
 	}
 	host, err := raftnode.New(raftnode.Config{
-		ID: e.id, Voters: voters, Groups: ids, Log: c.Log,
+		ID: e.id, Voters: e.voters(), Groups: ids, Log: c.Log,
 		Proposer:    func(id raftnode.GroupID) raftnode.Proposer { return proposer{e.groups[id]} },
 		Applied:     func(id raftnode.GroupID) uint64 { return e.groups[id].applied() },
 		Incarnation: c.Identity.Counter, Logger: c.Logger,
@@ -104,6 +104,15 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	e.host = host
 	e.publishStatus()
 	return e, nil
+}
+
+// voters are the raft ids of all nodes, in the order of the file.
+func (e *Engine) voters() []uint64 {
+	var ids []uint64
+	for _, n := range e.c.Identity.Member.Nodes {
+		ids = append(ids, n.RaftID)
+	}
+	return ids
 }
 
 func (e *Engine) makeGroups(shards int) error {
@@ -151,7 +160,7 @@ func (p proposer) NextEntry(term uint64) []byte {
 type Work struct {
 	Append  []wal.Record     // run Engine.Append, then Appended
 	Apply   []raftnode.Apply // run Engine.Apply for each, in order per group, then Applied
-	Held    bool             // call Release within 2 ms
+	Held    bool             // call Release within a millisecond
 	Drained bool             // after TransferAll: no group is led any more
 }
 

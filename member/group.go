@@ -16,6 +16,8 @@ import (
 type stateMachine interface {
 	topics.Machine
 	Apply(topics.Entry) ([]topics.Outcome, error)
+	Checkpoint() *topics.Checkpoint
+	Restore(next func() (key, value []byte, err error)) error
 }
 
 // group is what a node has of one raft group above raft: its state machine, the

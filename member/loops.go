@@ -11,7 +11,8 @@ import (
 
 const (
 	idleAfter   = 100 * time.Millisecond // of no append, until the log says that it is durable
-	holdCommits = 2 * time.Millisecond
+	holdCommits = time.Millisecond
+	settleEvery = 250 * time.Millisecond
 )
 
 // runLoops runs an engine with goroutines until ctx ends or one of them fails;
@@ -37,6 +38,7 @@ func (n *node) runLoops(ctx context.Context, e *Engine, drained func()) error {
 	start(func(ctx context.Context) error { return n.raftLoop(ctx, e, appendc, queues, drained) })
 	start(func(ctx context.Context) error { return n.appendLoop(ctx, e, appendc, sparec) })
 	start(func(ctx context.Context) error { return n.spareLoop(ctx, e, sparec) })
+	start(func(ctx context.Context) error { return n.settleLoop(ctx, e) })
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && ctx.Err() != nil && err != context.Canceled {
 		return err
@@ -91,16 +93,16 @@ func (n *node) takeInbox(e *Engine) {
 	for _, a := range in.applied {
 		e.Applied(a.group, a.index)
 	}
+	for _, m := range in.messages {
+		if err := e.Step(m); err != nil {
+			n.log.Warn("a message was refused", "peer", m.Raft.GetFrom(), "group", m.Group, "err", err)
+		}
+	}
 	for _, p := range in.peers {
 		if p.up {
 			e.PeerUp(p.peer)
 		} else {
 			e.PeerDown(p.peer)
-		}
-	}
-	for _, m := range in.messages {
-		if err := e.Step(m); err != nil {
-			n.log.Warn("a message was refused", "peer", m.Raft.GetFrom(), "group", m.Group, "err", err)
 		}
 	}
 	if in.drain {
@@ -147,6 +149,25 @@ func (n *node) spareLoop(ctx context.Context, e *Engine, sparec <-chan struct{})
 		case <-sparec:
 			if err := e.log.PrepareSpare(); err != nil {
 				n.log.Warn("the log's next segment could not be prepared", "err", err)
+			}
+		}
+	}
+}
+
+// settleLoop makes index files and checkpoints of what the log has sealed.
+func (n *node) settleLoop(ctx context.Context, e *Engine) error {
+	ticker := n.clock.NewTicker(settleEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = e.Settle(); err != nil {
+				return err
 			}
 		}
 	}

@@ -1,8 +1,123 @@
 package member
 
-// Settle makes the index file of the oldest sealed segment that every group has
-// applied, and a checkpoint after it. It says whether it did something; call it
-// until it does not.
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/raftnode/wal"
+	"github.com/wiber/wiber/topics/store"
+)
+
+// settling is the state of the settle loop: index files for sealed segments,
+// and a checkpoint after each, so that a restart replays at most two.
+type settling struct {
+	state *store.State
+	conf  []byte // who votes, in every group
+	// taken is a checkpoint that is not on disk yet: it waits until the log's
+	// durable commit covers it (D2).
+	taken []store.GroupState
+}
+
+// restore brings the state machines to the last checkpoint.
+func (e *Engine) restore() error {
+	state, err := store.OpenState(store.StateOptions{FS: e.c.FS, Dir: e.c.Dir, Meta: e.c.Meta})
+	if err != nil {
+		return err
+	}
+	if e.settling.conf, err = raftnode.ConfState(e.voters()); err != nil {
+		return err
+	}
+	e.settling.state = state
+	indexed, any := indexedUpTo(e.log)
+	for _, g := range e.groups {
+		if err := state.Restore(uint64(g.id), g.sm); err != nil {
+			return err
+		}
+		if m, ok := state.Manifest(uint64(g.id)); ok && !bytes.Equal(m.ConfState, e.settling.conf) {
+			return fmt.Errorf("the checkpoint of group %s has other voters than the folder's identity: this program cannot change who votes; use the one that wrote it", g.id)
+		}
+		if g.broker != nil && any {
+			g.broker.Unload(indexed)
+		}
+	}
+	if e.cat.isFormed() {
+		close(e.cat.formed)
+	}
+	return nil
+}
+
+// indexedUpTo is the newest segment that has an index file, as all before it.
+func indexedUpTo(log *wal.WAL) (segment uint64, any bool) {
+	if sealed := log.Sealed(); len(sealed) > 0 {
+		return sealed[0].Number - 1, sealed[0].Number > 1
+	}
+	rec := log.Recovered()
+	return rec.End.Segment, rec.Segments > 0
+}
+
+// Settle does one step of the settle loop: the index file of the oldest sealed
+// segment that every group has applied, then the checkpoint that follows it. It
+// says whether it did something; call it until it does not, now and then. After
+// an error the process must end.
 func (e *Engine) Settle() (bool, error) {
-	return false, nil
+	if e.settling.taken != nil {
+		return e.save()
+	}
+	sealed := e.log.Sealed()
+	if len(sealed) == 0 || !e.allApplied(sealed[0]) {
+		return false, nil
+	}
+	segment := sealed[0].Number
+	var streams []wal.StreamRecord
+	for _, g := range e.groups[1:] {
+		g.mu.Lock()
+		streams = append(streams, g.broker.Seal(segment)...)
+		g.mu.Unlock()
+	}
+	if err := e.log.WriteIndex(segment, streams); err != nil {
+		return false, err
+	}
+	for _, g := range e.groups {
+		g.mu.Lock()
+		if g.broker != nil {
+			g.broker.Unload(segment)
+		}
+		taken := g.sm.Checkpoint()
+		g.mu.Unlock()
+		e.settling.taken = append(e.settling.taken, store.GroupState{Group: uint64(g.id), ConfState: e.settling.conf, State: taken})
+	}
+	return true, nil
+}
+
+// allApplied says whether every group has applied what a segment holds of it.
+func (e *Engine) allApplied(s wal.Sealed) bool {
+	for _, r := range s.Groups {
+		if r.Group >= uint64(len(e.groups)) {
+			continue // of a group that this node does not run
+		}
+		g := e.groups[r.Group]
+		g.mu.Lock()
+		applied := g.applied()
+		g.mu.Unlock()
+		if applied < r.Last {
+			return false
+		}
+	}
+	return true
+}
+
+// save brings a taken checkpoint to the disk once the log's durable commit
+// covers it.
+func (e *Engine) save() (bool, error) {
+	for _, t := range e.settling.taken {
+		if !raftnode.CanCheckpoint(e.log, raftnode.GroupID(t.Group), t.State.Applied) {
+			return false, nil
+		}
+	}
+	if err := e.settling.state.Save(e.settling.taken); err != nil {
+		return false, fmt.Errorf("the checkpoint cannot be written, so this node ends (nothing acknowledged is lost; look at the disk, then start it again): %w", err)
+	}
+	e.settling.taken = nil
+	return true, nil
 }

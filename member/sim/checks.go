@@ -150,6 +150,20 @@ func (c *checks) recovered(n *node, log *wal.WAL) {
 				return
 			}
 		}
+		// What a write that failed left behind is on the disk too.
+		terms = terms[:0]
+		for i := uint64(1); i <= last; i++ {
+			term, err := g.Term(i)
+			if err != nil {
+				c.fail("%s: term of entry %d of group %d: %v", n.name, i, id, err)
+				return
+			}
+			terms = append(terms, term)
+		}
+		if c.durable[n] == nil {
+			c.durable[n] = map[uint64][]uint64{}
+		}
+		c.durable[n][id] = terms
 		hs, _, _ := g.InitialState()
 		if v := c.votes[n][id]; v.term > hs.GetTerm() || v.term == hs.GetTerm() && v.term != 0 && v.to != hs.GetVote() {
 			c.fail("%s forgot its vote in group %d: gave it to %d in term %d, the log says %d in term %d", n.name, id, v.to, v.term, hs.GetVote(), hs.GetTerm())

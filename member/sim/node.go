@@ -171,6 +171,7 @@ func (n *node) recover() {
 	n.applyAt = make([]time.Duration, n.w.o.Shards+1)
 	n.w.note(1, n.id, n.life)
 	n.after(n.w.between(0, tickEvery), n.tick)
+	n.after(n.w.between(0, tickEvery), n.settle)
 	n.wake()
 }
 
@@ -243,7 +244,7 @@ func (n *node) pump() {
 	}
 	if w.Held && !n.held {
 		n.held = true
-		n.after(2*time.Millisecond, func() {
+		n.after(time.Millisecond, func() {
 			n.held = false
 			n.engine.Release()
 			n.wake()
@@ -274,19 +275,20 @@ func (n *node) append(recs []wal.Record) {
 			}
 		})
 	}
-	n.after(n.w.diskDelay(), n.settle)
 	n.wake()
 }
 
 // settle is the settle loop: index files and checkpoints.
 func (n *node) settle() {
 	done, err := n.engine.Settle()
-	if err != nil {
+	switch {
+	case err != nil:
 		n.fatal("settle", err)
-		return
-	}
-	if done {
-		n.w.report.Checkpoints++
+	case done:
+		n.w.report.Settled++
+		n.after(n.w.diskDelay(), n.settle)
+	default:
+		n.after(n.w.between(50*time.Millisecond, 200*time.Millisecond), n.settle)
 	}
 }
 
