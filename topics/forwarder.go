@@ -73,7 +73,7 @@ type Forwarder struct {
 	paused  bool // until the next tick
 	quiet   int  // ticks since the last progress
 	backoff int
-	nacked  uint64 // the number that a Nack rewound to since the last tick
+	resent  uint64 // what lies below it is on its way again since the last tick
 
 	completions []Completion // reused by every Results
 }
@@ -147,7 +147,7 @@ func (f *Forwarder) SetLeader(leader, term uint64) {
 // Broken says that what was sent may be lost: everything unanswered is sent
 // again, in order.
 func (f *Forwarder) Broken() {
-	f.cursor, f.paused, f.quiet, f.backoff, f.nacked = f.base, false, 0, 0, 0
+	f.cursor, f.paused, f.quiet, f.backoff, f.resent = f.base, false, 0, 0, 0
 }
 
 // Outgoing returns the next requests to send and to whom; none when nothing can
@@ -255,8 +255,11 @@ func (f *Forwarder) Results(to Origin, results []Result) []Completion {
 	return f.completions
 }
 
-// Nack goes back to what the leader expects. A Busy one, and one that the leader
-// will outgrow by applying what it has, waits for the next tick.
+// Nack goes back to what the leader expects. Every message behind a gap is
+// answered by one, so those that came before what is sent again has arrived are
+// passed over; should that be lost as well, the next tick lets one count. A Busy
+// one, and one that the leader will outgrow by applying what it has, waits for
+// the next tick.
 func (f *Forwarder) Nack(to Origin, n Nack) {
 	if to != f.o.Origin || n.Expect >= f.cursor {
 		return
@@ -266,14 +269,14 @@ func (f *Forwarder) Nack(to Origin, n Nack) {
 		f.paused = true
 		return
 	}
-	if f.nacked != n.Expect { // one rewind answers all nacks of one gap
-		f.cursor, f.nacked = n.Expect, n.Expect
+	if n.Expect >= f.resent {
+		f.cursor, f.resent = n.Expect, f.cursor
 	}
 }
 
 // Tick counts silence: what stays unanswered for long is sent again.
 func (f *Forwarder) Tick() {
-	f.paused, f.nacked = false, 0
+	f.paused, f.resent = false, 0
 	if f.leader == 0 || f.cursor == f.base {
 		f.quiet = 0
 		return
