@@ -2,16 +2,15 @@ package member
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/raftnode"
 	"github.com/wiber/wiber/topics/server"
 )
@@ -30,7 +29,7 @@ var _ server.Backend = backend{}
 // Info implements server.Backend.
 func (b backend) Info() server.Info {
 	return server.Info{Node: b.n.o.Node, Cluster: b.n.o.Cluster.Name, Version: b.n.o.Version,
-		MaxMessageBytes: v1alpha1.NewTopic().Spec.MaxMessageBytes}
+		MaxMessageBytes: int(b.cat.largest.Load())}
 }
 
 // Now implements server.Backend.
@@ -115,25 +114,18 @@ type web struct {
 
 func newWeb(n *node) *web {
 	w := new(web)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		n.boot.mu.Lock()
-		waiting := n.boot.wait
-		n.boot.mu.Unlock()
-		w.WriteHeader(http.StatusServiceUnavailable)
-		if len(waiting) > 0 {
-			fmt.Fprintf(w, "waiting for %v to form or join the cluster\n", waiting)
-			return
-		}
-		fmt.Fprintln(w, "starting")
-	})
-	mux.HandleFunc("GET /v1/identity", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(n.whoami())
-	})
-	w.set(mux)
+	w.set(server.Starting{Identity: n.whoami, NotReady: n.notJoined, Drain: n.beginDrain, AllowedHosts: n.o.AllowedHosts}.Handler())
 	return w
+}
+
+// notJoined says what a node waits for that does not serve yet.
+func (n *node) notJoined() []string {
+	n.boot.mu.Lock()
+	defer n.boot.mu.Unlock()
+	if len(n.boot.wait) > 0 {
+		return []string{"waiting for " + strings.Join(n.boot.wait, ", ") + " to form or join the cluster"}
+	}
+	return []string{"starting"}
 }
 
 func (w *web) set(h http.Handler) { w.handler.Store(&h) }

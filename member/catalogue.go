@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
@@ -29,6 +30,9 @@ type catalogue struct {
 	g      *group
 	cat    *topics.Catalogue
 	formed chan struct{} // closed once the catalogue knows its cluster
+	// largest is the largest maxMessageBytes that any topic has had since the
+	// start, at least the default: what a connection must be able to carry.
+	largest atomic.Int64
 
 	mu      sync.Mutex // guards changes and watches; taken after g.mu
 	changes []topicChange
@@ -46,7 +50,9 @@ type topicChange struct {
 const maxTopicChanges = 16 << 10
 
 func newCatalogue(g *group, cat *topics.Catalogue) *catalogue {
-	return &catalogue{g: g, cat: cat, formed: make(chan struct{})}
+	c := &catalogue{g: g, cat: cat, formed: make(chan struct{})}
+	c.largest.Store(int64(topics.DefaultSpec.MaxMessageBytes))
+	return c
 }
 
 // Version, NextUID, Topic and DeletedSince make it a topics.CatalogueView.
@@ -143,6 +149,7 @@ func (c *catalogue) note(index, uid uint64) {
 	t, ok := c.Topic(uid)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.largest.Store(max(c.largest.Load(), int64(t.Spec.MaxMessageBytes)))
 	name := t.Name
 	if !ok {
 		for i := len(c.changes) - 1; i >= 0 && name == ""; i-- {

@@ -36,7 +36,7 @@ const (
 // Handler returns the node's HTTP. It may be used for any number of requests.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/healthz", methods{"GET": s.getHealth})
+	mux.Handle("/healthz", methods{"GET": getHealth})
 	mux.Handle("/readyz", methods{"GET": s.getReady})
 	mux.Handle("/v1/status", methods{"GET": s.getStatus})
 	mux.Handle("/v1/identity", methods{"GET": s.getIdentity})
@@ -130,12 +130,16 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeError(w, http.StatusMethodNotAllowed, codeMethod, r.URL.Path+" takes "+strings.Join(allowed, ", "))
 }
 
-func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
+func getHealth(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 func (s *Server) getReady(w http.ResponseWriter, _ *http.Request) {
-	if why := s.backend.NotReady(); len(why) > 0 {
+	writeReady(w, s.backend.NotReady())
+}
+
+func writeReady(w http.ResponseWriter, why []string) {
+	if len(why) > 0 {
 		w.Header().Set("Retry-After", "1")
 		writeError(w, http.StatusServiceUnavailable, codeNotReady, strings.Join(why, "; "))
 		return
