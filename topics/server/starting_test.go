@@ -24,7 +24,7 @@ func TestANodeThatHasNotJoinedSaysSo(t *testing.T) {
 		{"GET", "/v1/identity", "127.0.0.1:9301", http.StatusOK, `"node":"n1"`},
 		{"GET", "/v1/topics/orders", "localhost", http.StatusServiceUnavailable, "not joined"},
 		{"PUT", "/v1/topics/orders", "localhost", http.StatusServiceUnavailable, "not joined"},
-		{"GET", "/healthz", "evil.example", http.StatusForbidden, "Host"},
+		{"GET", "/healthz", "evil.example", http.StatusForbidden, "not served here"},
 		{"POST", "/v1/drain", "localhost", http.StatusAccepted, "draining"},
 	} {
 		r := httptest.NewRequest(c.method, c.path, nil)
