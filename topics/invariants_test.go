@@ -112,3 +112,105 @@ func TestRising(t *testing.T) {
 		t.Fatalf("only %d publishes", n)
 	}
 }
+
+// TestOnlyTheNextNumberCounts: Apply ignores a number that is not the next of its
+// origin, whatever a leader may have proposed, and incarnations that are over.
+func TestOnlyTheNextNumberCounts(t *testing.T) {
+	b := NewBroker()
+	one := makeBatch(t, 1, "x")
+	var index uint64
+	apply := func(k Kind, o Origin, number uint64, body []byte) string {
+		t.Helper()
+		index++
+		data := AppendCommand(nil, Command{Kind: k, Origin: o, Number: number, Stamp: Stamp{TS: index}, Body: body})
+		outs, err := b.Apply(Entry{Index: index, Term: 1, Data: data, Pos: Pos{Segment: 1}})
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case len(outs) == 0:
+			return "ignored"
+		}
+		return fmt.Sprint("offset ", outs[0].Base)
+	}
+	apply(KindConfigure, Origin{}, 0, configure{1, 1, 1, 0}.append(nil))
+	body := NewPublish(Publish{UID: 1, Batch: one}, 0, 0).Body
+	for _, c := range []struct {
+		name   string
+		o      Origin
+		number uint64
+		want   string
+	}{
+		{"the first number is 1", Origin{1, 3}, 2, "ignored"},
+		{"the first", Origin{1, 3}, 1, "offset 0"},
+		{"again", Origin{1, 3}, 1, "ignored"},
+		{"a gap", Origin{1, 3}, 3, "ignored"},
+		{"the second", Origin{1, 3}, 2, "offset 1"},
+		{"late", Origin{1, 3}, 1, "ignored"},
+		{"another node", Origin{2, 1}, 1, "offset 2"},
+		{"an incarnation before", Origin{1, 2}, 1, "ignored"},
+		{"the next incarnation, not from its beginning", Origin{1, 4}, 3, "ignored"},
+		{"so the old one goes on", Origin{1, 3}, 3, "offset 3"},
+		{"the next incarnation", Origin{1, 4}, 1, "offset 4"},
+		{"the old one is over", Origin{1, 3}, 4, "ignored"},
+	} {
+		if got := apply(KindPublish, c.o, c.number, body); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// TestDedupWindowRunsFromTheFirstWrite: it ends exactly dedupWindow after the
+// first write's stamp; a repetition does not refresh it; a change of the setting
+// counts for later first writes.
+func TestDedupWindowRunsFromTheFirstWrite(t *testing.T) {
+	b := NewBroker()
+	one := makeBatch(t, 1, "x")
+	s := stream(1, 0)
+	var index, number uint64
+	at := func(ts uint64, k Kind, body []byte) Result {
+		t.Helper()
+		index++
+		c := Command{Kind: k, Stamp: Stamp{TS: ts}, Body: body}
+		if k == KindPublish {
+			number++
+			c.Origin, c.Number = n1, number
+		}
+		outs, err := b.Apply(Entry{Index: index, Term: 1, Data: AppendCommand(nil, c), Pos: Pos{Segment: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(outs) == 0 {
+			return Result{}
+		}
+		return outs[0].Result
+	}
+	body := NewPublish(Publish{UID: 1, HasID: true, ID: HashID(s, "id"), Batch: one}, 0, 0).Body
+	const window = 2_500_000
+	at(1, KindConfigure, configure{1, 1, 1, window}.append(nil))
+	for _, c := range []struct {
+		ts        uint64
+		duplicate bool
+		base      uint64
+	}{
+		{1_000_000, false, 0},
+		{1_000_001, true, 0},
+		{1_000_000 + window - 1, true, 0},
+		{1_000_000 + window, false, 1},
+		{1_000_000 + 2*window - 1, true, 1},
+		{1_000_000 + 2*window, false, 2},
+	} {
+		if r := at(c.ts, KindPublish, body); r.Duplicate != c.duplicate || r.Base != c.base || r.Code != OK {
+			t.Errorf("at %d: %+v", c.ts, r)
+		}
+	}
+	at(8_000_000, KindConfigure, configure{1, 1, 2, 10}.append(nil))
+	if r := at(8_400_000, KindPublish, body); !r.Duplicate {
+		t.Errorf("a shorter window shortens one that runs: %+v", r)
+	}
+	if r := at(8_500_000, KindPublish, body); r.Duplicate {
+		t.Errorf("%+v", r)
+	}
+	if r := at(8_500_010, KindPublish, body); r.Duplicate {
+		t.Errorf("the shorter window does not count: %+v", r)
+	}
+}
