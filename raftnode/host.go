@@ -250,7 +250,8 @@ func (h *Host) Transfer(g GroupID, to uint64) {
 }
 
 // TransferAll hands every led group to a voter that is caught up, now and
-// whenever this node should come to lead one again. Output.Drained reports.
+// whenever this node should come to lead one again. Output.Drained reports; it
+// waits for no group that the others are too few to lead.
 func (h *Host) TransferAll() {
 	h.draining, h.drained = true, false
 	for _, c := range h.cores {
@@ -277,7 +278,10 @@ func (h *Host) nowDrained() bool {
 	if !h.draining {
 		return false
 	}
-	none := len(h.cfg.Voters) == 1 || h.Leads() == 0
+	none := true
+	for _, c := range h.cores {
+		none = none && (c.look().Role != Leader || !c.lead.suffice(h.cfg.ID))
+	}
 	said := h.drained
 	h.drained = none
 	return none && !said

@@ -32,9 +32,13 @@ type leadership struct {
 	early *raftpb.Message // a vote asked for while the leader was believed to live
 	age   int             // of early, in ticks
 
+	led      int // ticks since the leader or the term changed
 	steady   int // ticks for which the preferred voter could have led
 	draining bool
 }
+
+// hearTicks is after how many ticks of silence a voter counts as away.
+const hearTicks = 5
 
 // maxLag is how many committed entries may not be handed out when a node
 // campaigns.
@@ -84,12 +88,25 @@ func (l *leadership) lastWords(id uint64) bool {
 // hears says whether a voter was heard of lately.
 func (l *leadership) hears(id uint64) bool {
 	i := l.index(id)
-	return i >= 0 && !l.gone[i] && l.heard[i] <= 5
+	return i >= 0 && !l.gone[i] && l.heard[i] <= hearTicks
+}
+
+// suffice says whether the other voters that are there are a majority: without
+// this node they could elect a leader. A leader that is new may not have heard
+// of all of them yet.
+func (l *leadership) suffice(self uint64) bool {
+	n := 0
+	for i, id := range l.order {
+		if id != self && !l.gone[i] && (l.led <= hearTicks || l.hears(id)) {
+			n++
+		}
+	}
+	return n > len(l.order)/2
 }
 
 // changed ends the turns when there is a leader.
 func (l *leadership) changed(s State) {
-	l.steady = 0
+	l.steady, l.led = 0, 0
 	if s.Leader != 0 {
 		l.turn, l.until = 0, 0
 	}
@@ -198,6 +215,7 @@ func (c *core) tickLeadership() {
 	for i := range l.heard {
 		l.heard[i]++
 	}
+	l.led++
 	if l.age++; l.age >= rankTicks {
 		l.early = nil
 	}

@@ -168,6 +168,58 @@ func TestANodeAloneIsDrainedAtOnce(t *testing.T) {
 	}
 }
 
+// When all nodes are stopped at once, each ends as soon as the others could not
+// do without it any more: nobody waits for a successor that cannot be elected.
+func TestAllNodesDrainTogether(t *testing.T) {
+	var worst time.Duration
+	for seed := range uint64(60) {
+		size := 2 + int(seed%4)
+		c := newCluster(t, options{nodes: size, groups: 5, seed: seed})
+		for g := range GroupID(5) {
+			c.untilLeader(g)
+		}
+		c.run(time.Duration(c.rnd.IntN(3000)) * time.Millisecond)
+		for _, n := range c.nodes {
+			n.host.TransferAll()
+			n.pump()
+		}
+		took := c.until(10*time.Second, "all have ended", func() bool {
+			ended := true
+			for _, n := range c.nodes {
+				if n.up && n.drained {
+					n.crash()
+				}
+				ended = ended && !n.up
+			}
+			return ended
+		})
+		worst = max(worst, took)
+	}
+	t.Logf("the longest took %v", worst)
+	if worst > 300*time.Millisecond {
+		t.Error("that is too long")
+	}
+}
+
+// While the others are enough for a majority, a node that drains hands over and
+// does not end as a leader, even if it has heard nothing of them lately.
+func TestADrainingNodeEndsNoGroupThatOthersCanLead(t *testing.T) {
+	for seed := range uint64(40) {
+		c := newCluster(t, options{nodes: 3, groups: 5, seed: seed})
+		for g := range GroupID(5) {
+			c.untilLeader(g)
+		}
+		c.run(time.Duration(c.rnd.IntN(5000)) * time.Millisecond)
+		n := c.node(1 + seed%3)
+		n.host.TransferAll()
+		n.pump()
+		c.until(2*time.Second, "drained", func() bool { return n.drained })
+		if n.host.Leads() != 0 {
+			t.Fatalf("seed %d: drained, and it leads %d groups", seed, n.host.Leads())
+		}
+	}
+}
+
 // A leader whose disk stands still loses its groups, in spite of its ticks, and
 // the others go on; a follower whose disk stands still holds nobody up.
 func TestAStuckDisk(t *testing.T) {

@@ -229,7 +229,7 @@ type Output struct {
 	// The next Tick lets all of them go in any case.
 	Held bool
 	// Drained says that after TransferAll this node leads no group any more
-	// that has another voter.
+	// that the other voters, as far as they are there, could lead.
 	Drained bool
 }
 
