@@ -182,15 +182,19 @@ func serverTopic(t topics.Topic) *server.Topic {
 
 // Topics implements server.Backend.
 func (e *Engine) Topics(after string, limit int) []*server.Topic {
-	all := e.sortedTopics()
-	at, found := slices.BinarySearchFunc(all, after, func(t topics.Topic, name string) int { return strings.Compare(t.Name, name) })
+	e.cat.g.mu.Lock()
+	defer e.cat.g.mu.Unlock()
+	names := e.cat.cat.Names()
+	at, found := slices.BinarySearch(names, after)
 	if found {
 		at++
 	}
-	all = all[at:min(len(all), at+limit)]
-	out := make([]*server.Topic, len(all))
-	for i, t := range all {
-		out[i] = serverTopic(t)
+	names = names[at:min(len(names), at+limit)]
+	out := make([]*server.Topic, 0, len(names))
+	for _, name := range names {
+		if t, ok := e.cat.cat.Lookup(name); ok {
+			out = append(out, serverTopic(t))
+		}
 	}
 	return out
 }

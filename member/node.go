@@ -61,9 +61,9 @@ type node struct {
 	drain chan struct{} // closed when the node shall end
 	once  sync.Once     // closes drain
 
-	identity Identity // fixed once the engine runs
+	identity Identity // fixed once the engine runs; until then boot.mu guards it
 	boot     struct {
-		mu   sync.Mutex // guards b, and identity while the folder is empty
+		mu   sync.Mutex // guards b and wait
 		b    *Bootstrap
 		wait []string
 	}
@@ -324,10 +324,18 @@ func (n *node) draining() bool {
 	}
 }
 
+// countStart makes this start an incarnation of its own, on disk before it is
+// used.
+func (n *node) countStart() error {
+	n.boot.mu.Lock()
+	defer n.boot.mu.Unlock()
+	n.identity.Counter++
+	return storeIdentity(n.meta, &n.identity)
+}
+
 // startEngine recovers the log and starts the links to the peers.
 func (n *node) startEngine(ctx context.Context) (*Engine, *wal.WAL, *transport.TCP, error) {
-	n.identity.Counter++
-	if err := storeIdentity(n.meta, &n.identity); err != nil {
+	if err := n.countStart(); err != nil {
 		return nil, nil, nil, err
 	}
 	began := n.clock.Mono()
