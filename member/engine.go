@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,8 @@ type Engine struct {
 	status atomic.Pointer[[]raftnode.GroupStatus]
 	// settling belongs to the settle loop.
 	settling settling
+	// draining belongs to the raft loop.
+	draining bool
 }
 
 // EngineConfig is what an Engine needs from the world.
@@ -173,7 +176,7 @@ func (e *Engine) Tick() {
 		if g.state.Proposing {
 			g.leader.Tick()
 		}
-		calls := g.expireLocked(now)
+		calls := g.expireLocked(e.deadlineLocked(g, now))
 		g.reads.tickLocked(e.c.ElectionTicks)
 		g.dirty.Store(true)
 		g.mu.Unlock()
@@ -181,6 +184,20 @@ func (e *Engine) Tick() {
 	}
 	e.host.Tick()
 	e.publishStatus()
+}
+
+// deadlineLocked is the time up to which requests have expired: now, or, on a
+// draining node in a group that nobody leads any more, the end of time. When
+// all nodes are stopped at once, the last ones would wait for each other.
+func (e *Engine) deadlineLocked(g *group, now time.Duration) time.Duration {
+	if !e.draining || g.state.Leader != 0 && g.state.Leader != e.id {
+		g.forsaken = 0
+		return now
+	}
+	if g.forsaken++; g.forsaken <= (e.c.ElectionTicks+1)/2 {
+		return now
+	}
+	return math.MaxInt64
 }
 
 // Step takes a raft message of another node. An error says that no sound node
@@ -220,7 +237,10 @@ func (e *Engine) peerBroke(peer uint64) {
 }
 
 // TransferAll hands leadership of all groups over; Work.Drained reports.
-func (e *Engine) TransferAll() { e.host.TransferAll() }
+func (e *Engine) TransferAll() {
+	e.draining = true
+	e.host.TransferAll()
+}
 
 // Pump does everything that can be done at once and returns what waits for a
 // disk or an apply loop.

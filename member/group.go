@@ -44,6 +44,7 @@ type group struct {
 	pending  map[uint64]*pending // by token
 	token    uint64
 	earliest time.Duration // no deadline of pending lies before it; 0: there is none
+	forsaken int           // ticks for which a draining node waits for a leader
 
 	reads   readRounds
 	waits   []appliedWait // for the applied index, in order of arrival
