@@ -48,6 +48,11 @@ func TestANodeSaysWhyItMustNotRun(t *testing.T) {
 		}
 	})
 
+	v = dialNode(t, c, "n3")
+	v.say("HISTORY orders read=linearizable") // so n3's log holds it
+	if got := v.line(); !strings.HasPrefix(got, "MSG orders - 0 ") {
+		t.Fatal(got)
+	}
 	if err := nodes[2].end(t); err != nil {
 		t.Fatal(err)
 	}
