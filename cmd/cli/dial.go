@@ -22,6 +22,11 @@ import (
 // helloTimeout is how long a node may take to be connected to and to greet.
 const helloTimeout = 3 * time.Second
 
+// unanswered is the largest number of messages on their way. Of this many the
+// cluster remembers the receipts for one producer, so that whatever is sent
+// again after a failure still gets its offset.
+const unanswered = 1000
+
 // nodesFlag adds the flag of the commands that talk to client ports.
 func nodesFlag(cmd *cobra.Command) {
 	cmd.Flags().String(config.Nodes, "", "client `addresses`, host:port,…, to use instead of asking the controller")
@@ -34,7 +39,7 @@ func (a *app) dial(ctx context.Context, node string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Options{Nodes: addresses, Clock: a.clock})
+	return client.New(client.Options{Nodes: addresses, Clock: a.clock, WindowMessages: unanswered})
 }
 
 func (a *app) addresses(ctx context.Context, node string) ([]string, error) {

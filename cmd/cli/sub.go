@@ -48,6 +48,9 @@ or a repeat.`,
 // message little time; it ends with sub.
 func (a *app) sub(ctx context.Context, topics string, options client.SubscribeOptions) (err error) {
 	c, err := a.dial(ctx, "")
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -76,16 +76,17 @@ func (a *app) up(ctx context.Context, file string) error {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	endc := runInBackground(own, options)
-	if err := s.awaitController(ctx, endc); err != nil {
-		return err
-	}
-	err = a.send(ctx, s, documents, false)
-	if err == nil {
-		err = f.follow(ctx, endc)
+	if err = s.awaitController(ctx, endc); err == nil {
+		if err = a.send(ctx, s, documents, false); err == nil {
+			err = f.follow(ctx, endc)
+		}
 	}
 	var ended *endedError
-	if errors.As(err, &ended) {
+	switch {
+	case errors.As(err, &ended):
 		return ended.err // the controller ended by itself, or by "wiberctl down"
+	case ctx.Err() != nil:
+		err = nil // a signal is no error
 	}
 	return errors.Join(err, a.stopOwn(ctx, s, cancel, endc))
 }
@@ -128,7 +129,7 @@ func (s *server) awaitController(ctx context.Context, endc <-chan error) error {
 			if err == nil {
 				err = errors.New("the controller ended as soon as it began")
 			}
-			return err
+			return &endedError{err}
 		case <-ctx.Done():
 			timer.Stop()
 			return context.Cause(ctx)
@@ -140,7 +141,11 @@ func (s *server) awaitController(ctx context.Context, endc <-chan error) error {
 // stopOwn drains and stops every node and the controller of this process.
 func (a *app) stopOwn(ctx context.Context, s *server, cancel context.CancelFunc, endc <-chan error) error {
 	fmt.Fprintln(a.stdout, "stopping all nodes; Ctrl-C again leaves them running")
-	done, err := s.shutdown(context.WithoutCancel(ctx), nil)
+	ctx = context.WithoutCancel(ctx)
+	if err := s.awaitController(ctx, endc); err != nil {
+		return errors.Unwrap(err)
+	}
+	done, err := s.shutdown(ctx, nil)
 	a.printStopped(done)
 	cancel()
 	if end := <-endc; end != nil && !errors.Is(end, context.Canceled) {
@@ -157,6 +162,8 @@ func (a *app) stopOwn(ctx context.Context, s *server, cancel context.CancelFunc,
 type endedError struct{ err error }
 
 func (e *endedError) Error() string { return "the controller ended" }
+
+func (e *endedError) Unwrap() error { return e.err }
 
 // follower prints what changes.
 type follower struct {
