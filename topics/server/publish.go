@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/wiber/wiber/timesvc"
@@ -23,9 +25,21 @@ type publish struct {
 	deadline time.Duration // on the monotonic clock
 	noack    bool
 	tries    int
+	flight   *flight // guarded by session.mu; nil: the backend does not have it
 
 	topic   *Topic
 	receipt Receipt
+}
+
+// flight is the publishes for one topic's name that the backend has. Those that
+// meet ErrTopicGone wait until the others have their outcome, and what comes
+// meanwhile waits behind them, so that a topic which is made anew gets them in
+// the order in which they were sent. session.mu guards it.
+type flight struct {
+	uid      uint64
+	out      int        // the backend has them
+	again    []*publish // to be routed again when out is 0
+	resuming bool
 }
 
 const (
@@ -93,17 +107,22 @@ func (s *session) route(p *publish) {
 			return
 		}
 		if len(s.routes) < maxEnsuring {
-			s.ensureLocked(p)
+			s.ensureLocked(p.Topic, []*publish{p})
 			return
 		}
 		s.routed.Wait()
 	}
 }
 
-// ensureLocked has the topic made and the publish wait for it.
-func (s *session) ensureLocked(p *publish) {
-	name, timeout := p.Topic, p.deadline-s.srv.clock.Mono()
-	r := &route{waiting: []*publish{p}}
+// ensureLocked has the topic made and the publishes wait for it, until the first
+// of them has waited long enough.
+func (s *session) ensureLocked(name string, waiting []*publish) {
+	r := &route{waiting: waiting}
+	timeout := waiting[0].deadline
+	for _, p := range waiting {
+		timeout = min(timeout, p.deadline)
+	}
+	timeout -= s.srv.clock.Mono()
 	s.mu.Lock()
 	ok := s.goLocked(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, timeout)
@@ -113,18 +132,28 @@ func (s *session) ensureLocked(p *publish) {
 		defer s.routeMu.Unlock()
 		delete(s.routes, name)
 		s.routed.Broadcast()
+		now, late := s.srv.clock.Mono(), ctx.Err() != nil && s.ctx.Err() == nil
+		var left []*publish // have time to try it again
 		for _, p := range r.waiting {
-			if err != nil {
-				p.refuse(err)
-			} else {
+			switch {
+			case err == nil:
 				s.submit(p, t)
+			case late && now < p.deadline:
+				left = append(left, p)
+			default:
+				p.refuse(err)
 			}
+		}
+		if len(left) > 0 {
+			s.ensureLocked(name, left)
 		}
 	})
 	s.mu.Unlock()
 	if ok {
 		s.routes[name] = r
-	} else {
+		return
+	}
+	for _, p := range waiting {
 		p.refuse(context.Canceled)
 	}
 }
@@ -156,7 +185,82 @@ func (s *session) submit(p *publish, t *Topic) {
 	default:
 		p.Partition = s.nextPartition(t)
 	}
-	s.srv.backend.Publish(&p.Publish)
+	if s.launch(p) {
+		s.srv.backend.Publish(&p.Publish)
+	}
+}
+
+// launch says whether the publish may go to the backend now. The caller holds
+// routeMu.
+func (s *session) launch(p *publish) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flightLocked(p)
+	if len(f.again) > 0 || f.uid != p.UID {
+		f.again = append(f.again, p)
+		return false
+	}
+	f.out++
+	p.flight = f
+	return true
+}
+
+// flightLocked returns the flight of the publish's topic; a new one has the
+// publish's uid.
+func (s *session) flightLocked(p *publish) *flight {
+	f := s.flights[p.Topic]
+	if f == nil {
+		f = &flight{uid: p.UID}
+		s.flights[p.Topic] = f
+	}
+	return f
+}
+
+// landLocked notes that the backend has the publish no more.
+func (s *session) landLocked(p *publish) {
+	f := p.flight
+	if f == nil {
+		return
+	}
+	p.flight = nil
+	f.out--
+	s.landedLocked(p.Topic, f)
+}
+
+// landedLocked routes again what waits in a flight once all of it has landed.
+func (s *session) landedLocked(name string, f *flight) {
+	switch {
+	case f.out > 0 || f.resuming:
+		return
+	case len(f.again) > 0 && s.goLocked(func() { s.resume(name, f) }):
+		f.resuming = true
+		return
+	}
+	delete(s.flights, name)
+	for _, p := range f.again { // the session has ended
+		p.err = s.srv.problem(context.Canceled, wire.NoQuorum)
+		s.doneLocked(&p.reply)
+	}
+}
+
+// resume routes a flight's publishes again, in the order of their requests.
+func (s *session) resume(name string, f *flight) {
+	s.routeMu.Lock()
+	defer s.routeMu.Unlock()
+	s.mu.Lock()
+	delete(s.flights, name)
+	again := f.again
+	s.mu.Unlock()
+	r, ok := s.routes[name]
+	if ok {
+		again = append(again, r.waiting...)
+	}
+	slices.SortFunc(again, func(a, b *publish) int { return cmp.Compare(a.number, b.number) })
+	if ok {
+		r.waiting = again
+	} else {
+		s.ensureLocked(name, again)
+	}
 }
 
 // nextPartition goes round the topic's partitions. Sessions begin at different
@@ -193,6 +297,7 @@ func (p *publish) Complete(r Receipt, err error) {
 	}
 	p.receipt = r
 	s.floors[r.Group] = max(s.floors[r.Group], r.Index)
+	s.landLocked(p)
 	wake := s.doneLocked(&p.reply)
 	s.mu.Unlock()
 	if wake {
@@ -204,19 +309,23 @@ func (p *publish) Complete(r Receipt, err error) {
 // deleted under it.
 func (p *publish) fail(err error) {
 	s := p.s
-	if errors.Is(err, ErrTopicGone) && p.tries < maxTries {
+	s.mu.Lock()
+	if errors.Is(err, ErrTopicGone) && p.tries < maxTries && !s.ended {
 		p.tries++
-		s.mu.Lock()
-		ok := s.rerouting || s.goLocked(s.rerouteLoop)
-		if ok {
-			s.rerouting = true
-			s.gone = append(s.gone, p)
+		f := p.flight
+		if f == nil {
+			f = s.flightLocked(p)
+		} else {
+			f.out--
+			p.flight = nil
 		}
+		f.again = append(f.again, p)
+		s.landedLocked(p.Topic, f)
 		s.mu.Unlock()
-		if ok {
-			return
-		}
+		return
 	}
+	s.landLocked(p)
+	s.mu.Unlock()
 	s.finish(&p.reply, s.srv.problem(err, wire.Timeout))
 }
 
@@ -229,30 +338,6 @@ func (p *publish) refuse(err error) {
 		err = wire.Errorf(wire.NoQuorum, "topic %s could not be found or made in time: nothing was written, try again", p.Topic)
 	}
 	p.fail(err)
-}
-
-// rerouteLoop resolves the topics of publishes again, in the order in which they
-// failed, until there are none.
-func (s *session) rerouteLoop() {
-	for {
-		s.mu.Lock()
-		gone := s.gone
-		s.gone = nil
-		s.rerouting = len(gone) > 0
-		s.mu.Unlock()
-		if len(gone) == 0 {
-			return
-		}
-		s.routeMu.Lock()
-		for _, p := range gone {
-			if r, ok := s.routes[p.Topic]; ok {
-				r.waiting = append(r.waiting, p)
-			} else {
-				s.ensureLocked(p)
-			}
-		}
-		s.routeMu.Unlock()
-	}
 }
 
 // appendAck appends the receipt, or nothing where none was asked for.

@@ -53,10 +53,9 @@ type session struct {
 	floors        map[uint64]uint64
 	news          []*source // have something to read
 	topicsChanged bool
-	gone          []*publish // met ErrTopicGone, to be routed again
-	rerouting     bool
-	lastRequest   bool // no further request will come
-	ended         bool // no goroutine may be started any more
+	flights       map[string]*flight // by topic; none is empty
+	lastRequest   bool               // no further request will come
+	ended         bool               // no goroutine may be started any more
 
 	out     []byte
 	current *reply // a job that is being written
@@ -100,14 +99,15 @@ const replyCost = 512
 
 func newSession(srv *Server, conn net.Conn) *session {
 	s := &session{
-		srv:    srv,
-		conn:   conn,
-		bytes:  newBudget(srv.opts.SessionBytes),
-		wakec:  make(chan struct{}, 1),
-		turn:   make(map[uint64]uint32),
-		routes: make(map[string]*route),
-		floors: make(map[uint64]uint64),
-		subs:   make(map[string]*subscription),
+		srv:     srv,
+		conn:    conn,
+		bytes:   newBudget(srv.opts.SessionBytes),
+		wakec:   make(chan struct{}, 1),
+		turn:    make(map[uint64]uint32),
+		routes:  make(map[string]*route),
+		floors:  make(map[uint64]uint64),
+		flights: make(map[string]*flight),
+		subs:    make(map[string]*subscription),
 	}
 	s.routed.L = &s.routeMu
 	s.cut = srv.clock.AfterFunc(srv.opts.CutAfter, s.cutOff)
