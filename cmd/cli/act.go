@@ -9,30 +9,38 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// actionCommand is what kill, restart, stop and start share: one node by any of
+// nodeAction is what kill, restart, stop and start share: one node by any of
 // its written forms, one POST that answers when it is done, one line.
-func (a *app) actionCommand(use, short, long, done string, query func() (url.Values, error)) *cobra.Command {
-	action, _, _ := strings.Cut(use, " ")
+type nodeAction struct {
+	use, short, long string
+	done             string // what the line says; query may change it
+	query            func() (url.Values, error)
+}
+
+// actionCommand makes the command of an action. Its verb is that of the HTTP
+// path.
+func (a *app) actionCommand(action *nodeAction) *cobra.Command {
+	verb, _, _ := strings.Cut(action.use, " ")
 	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  long,
+		Use:   action.use,
+		Short: action.short,
+		Long:  action.long,
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parseNode(args)
 			if err != nil {
 				return &usageError{cmd.CommandPath(), err}
 			}
-			values := url.Values{}
-			if query != nil {
-				if values, err = query(); err != nil {
+			var query url.Values
+			if action.query != nil {
+				if query, err = action.query(); err != nil {
 					return &usageError{cmd.CommandPath(), err}
 				}
 			}
-			if err := a.actOnNode(cmd.Context(), name, action, values); err != nil {
+			if err := a.actOnNode(cmd.Context(), name, verb, query); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "node/%s %s\n", name, done)
+			_, err = fmt.Fprintf(a.stdout, "node/%s %s\n", name, action.done)
 			return err
 		},
 	}
@@ -40,7 +48,6 @@ func (a *app) actionCommand(use, short, long, done string, query func() (url.Val
 
 // actOnNode asks the controller for an action on one node and returns when it
 // is done.
-func (a *app) actOnNode(ctx context.Context, name, action string, query url.Values) error {
-	s := a.controller()
-	return s.post(ctx, "/cluster/node/"+url.PathEscape(name)+"/"+action, query)
+func (a *app) actOnNode(ctx context.Context, name, verb string, query url.Values) error {
+	return a.controller().post(ctx, "/cluster/node/"+url.PathEscape(name)+"/"+verb, query)
 }

@@ -9,15 +9,19 @@ import (
 // restartCommand stops and starts a node gracefully.
 func (a *app) restartCommand() *cobra.Command {
 	var force bool
-	cmd := a.actionCommand("restart NODE", "Drain, stop and start a node",
-		`Drains a node, stops it and starts it again; returns when the new process
+	cmd := a.actionCommand(&nodeAction{
+		use:   "restart NODE",
+		short: "Drain, stop and start a node",
+		long: `Drains a node, stops it and starts it again; returns when the new process
 runs. It is refused while it would cost the cluster its majority, unless forced.`,
-		"restarted", func() (url.Values, error) {
+		done: "restarted",
+		query: func() (url.Values, error) {
 			if force {
 				return url.Values{"force": {"true"}}, nil
 			}
 			return nil, nil
-		})
+		},
+	})
 	cmd.Flags().BoolVar(&force, "force", false, "restart even if the cluster loses its majority meanwhile")
 	return cmd
 }

@@ -4,8 +4,11 @@ import "github.com/spf13/cobra"
 
 // startCommand sets a node's wanted state to running.
 func (a *app) startCommand() *cobra.Command {
-	return a.actionCommand("start NODE", "Start a stopped node",
-		`Sets the node's wanted state to running (spec.nodes[].stopped) and returns when
+	return a.actionCommand(&nodeAction{
+		use:   "start NODE",
+		short: "Start a stopped node",
+		long: `Sets the node's wanted state to running (spec.nodes[].stopped) and returns when
 its process runs.`,
-		"started", nil)
+		done: "started",
+	})
 }

@@ -4,8 +4,12 @@ import "github.com/spf13/cobra"
 
 // stopCommand sets a node's wanted state to stopped.
 func (a *app) stopCommand() *cobra.Command {
-	return a.actionCommand("stop NODE", "Stop a node and keep it stopped",
-		`Sets the node's wanted state to stopped (spec.nodes[].stopped) and returns when
-its process has ended. The node stays down until it is started.`,
-		"stopped", nil)
+	return a.actionCommand(&nodeAction{
+		use:   "stop NODE",
+		short: "Stop a node and keep it stopped",
+		long: `Sets the node's wanted state to stopped (spec.nodes[].stopped) and returns when
+its process has ended. The node stays down until it is started. It is refused
+while it would cost the cluster its majority.`,
+		done: "stopped",
+	})
 }
