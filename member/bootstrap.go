@@ -102,6 +102,8 @@ func (b *Bootstrap) Handle(peer string, a Answer) {
 		b.refuse("node %s answers where %s is expected; mend the hosts and ports in the file", a.Node, peer)
 	case a.Member != nil:
 		b.join(peer, a.Member)
+	case len(a.Forming) == 0:
+		b.Lost(peer) // it has only just begun, and knows no better than this
 	default:
 		b.answers[peer] = a
 		b.form()

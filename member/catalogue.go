@@ -34,9 +34,11 @@ type catalogue struct {
 	// start, at least the default: what a connection must be able to carry.
 	largest atomic.Int64
 
-	mu      sync.Mutex // guards changes and watches; taken after g.mu
+	mu      sync.Mutex // guards what follows
 	changes []topicChange
-	cut     uint64 // changes up to here are no longer in changes
+	cut     uint64          // changes up to here are no longer in changes
+	noted   uint64          // changes up to here are in changes; cat may be a moment ahead
+	refused map[uint64]bool // uids that a leader called gone and this copy still has
 	watches []*watch
 }
 
@@ -122,6 +124,7 @@ func (e *Engine) catalogueApplied(outcomes []topics.Outcome) (wakes []func()) {
 			e.cat.note(o.Index, o.UID)
 		}
 	}
+	e.cat.noteAll(version, deleted)
 	for _, g := range e.groups[1:] {
 		g.mu.Lock()
 		if g.state.Proposing {
@@ -166,6 +169,37 @@ func (c *catalogue) note(index, uid uint64) {
 	c.changes = append(c.changes, topicChange{index, uid, name})
 }
 
+// noteAll says that all changes up to an index have been noted.
+func (c *catalogue) noteAll(index uint64, deleted []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noted = index
+	for _, uid := range deleted {
+		delete(c.refused, uid)
+	}
+}
+
+// refuse notes that a leader, whose copy is newer, no longer has a topic.
+func (c *catalogue) refuse(uid uint64) {
+	c.mu.Lock()
+	if c.refused == nil {
+		c.refused = make(map[uint64]bool)
+	}
+	c.refused[uid] = true
+	c.mu.Unlock()
+	if _, ok := c.Topic(uid); !ok { // this copy knows it too, perhaps since just now
+		c.mu.Lock()
+		delete(c.refused, uid)
+		c.mu.Unlock()
+	}
+}
+
+func (c *catalogue) isRefused(uid uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused[uid]
+}
+
 // Topic implements server.Backend.
 func (e *Engine) Topic(name string) (*server.Topic, bool) {
 	t, ok := e.cat.lookup(name)
@@ -207,13 +241,13 @@ func (e *Engine) sortedTopics() []topics.Topic {
 
 // TopicChanges implements server.Backend.
 func (e *Engine) TopicChanges(since uint64) (changes []server.TopicChange, version uint64) {
-	version = e.cat.Version()
 	e.cat.mu.Lock()
+	version = e.cat.noted
 	known := since != 0 && since >= e.cat.cut
 	var news []topicChange
 	if known {
 		for _, c := range e.cat.changes {
-			if c.index > since && c.index <= version {
+			if c.index > since {
 				news = append(news, c)
 			}
 		}
@@ -236,7 +270,11 @@ func (e *Engine) TopicChanges(since uint64) (changes []server.TopicChange, versi
 }
 
 // CatalogueVersion implements server.Backend.
-func (e *Engine) CatalogueVersion() uint64 { return e.cat.Version() }
+func (e *Engine) CatalogueVersion() uint64 {
+	e.cat.mu.Lock()
+	defer e.cat.mu.Unlock()
+	return e.cat.noted
+}
 
 // WatchTopics implements server.Backend.
 func (e *Engine) WatchTopics(wake func()) (stop func()) {
@@ -298,10 +336,16 @@ func (e *Engine) EnsureTopic(ctx context.Context, name string) (*server.Topic, e
 	if !topics.ValidName(name) {
 		return nil, wire.Errorf(wire.BadTopic, "%s", topics.BadTopic.Text(0))
 	}
-	if t, ok := e.Topic(name); ok {
+	if t, ok := e.Topic(name); ok && !e.cat.isRefused(t.UID) {
 		return t, nil
 	}
 	if !e.c.AutoCreateTopics {
+		if err := e.catalogueBarrier(ctx); err != nil {
+			return nil, err
+		}
+		if t, ok := e.Topic(name); ok {
+			return t, nil
+		}
 		return nil, wire.Errorf(wire.NoTopic, "topic %s does not exist and autoCreateTopics is false: make it with wiberctl apply", name)
 	}
 	r, err := e.commit(ctx, topics.NewCreate(topics.TopicChange{Name: name, Spec: topics.DefaultSpec, SetAnnotations: true,
@@ -316,6 +360,15 @@ func (e *Engine) EnsureTopic(ctx context.Context, name string) (*server.Topic, e
 		return t, nil
 	}
 	return nil, server.ErrTopicGone // deleted at once by somebody
+}
+
+// catalogueBarrier returns when this node's copy of the catalogue shows all that
+// anybody was told of before.
+func (e *Engine) catalogueBarrier(ctx context.Context) error {
+	if _, err := e.Barrier(ctx, server.Linearizable, []server.Floor{{Group: server.Catalogue}}); err != nil {
+		return wire.Errorf(wire.NoQuorum, "the catalogue has no leader that a majority confirms: nothing was written; start more of the cluster's nodes, or try again")
+	}
+	return nil
 }
 
 // TopicObject implements server.Backend.
@@ -354,8 +407,12 @@ func (e *Engine) PutTopic(ctx context.Context, t *v1alpha1.Topic) (*v1alpha1.Top
 	return after, effect(r.Effect), nil
 }
 
-// DeleteTopic implements server.Backend.
+// DeleteTopic implements server.Backend. Whether the data may go is asked of the
+// newest catalogue, not of what this node happens to have applied.
 func (e *Engine) DeleteTopic(ctx context.Context, name string, allowDataLoss bool) error {
+	if err := e.catalogueBarrier(ctx); err != nil {
+		return err
+	}
 	t, ok := e.cat.lookup(name)
 	if !ok {
 		return wire.Errorf(wire.NoTopic, "topic %s does not exist", name)

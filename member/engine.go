@@ -252,6 +252,14 @@ func (e *Engine) Pump() Work {
 		if !ok {
 			return w
 		}
+		for _, r := range out.Reads {
+			e.onRead(r)
+		}
+		// Before a message tells the others who leads: their requests may come at
+		// once, and find a leader that knows it is one.
+		for _, s := range out.States {
+			e.onState(s)
+		}
 		for _, m := range out.Send {
 			e.c.Transport.Send(m.To, transport.Message{Kind: transport.KindRaft, Group: uint64(m.Group), Raft: m.Raft})
 		}
@@ -259,12 +267,6 @@ func (e *Engine) Pump() Work {
 			w.Append = out.Append
 		}
 		w.Apply = append(w.Apply, out.Apply...)
-		for _, r := range out.Reads {
-			e.onRead(r)
-		}
-		for _, s := range out.States {
-			e.onState(s)
-		}
 		if len(out.States) > 0 {
 			e.publishStatus()
 		}
@@ -507,6 +509,9 @@ func (e *Engine) Apply(a raftnode.Apply) error {
 			results := runs[origin]
 			for i := range results {
 				results[i].Synced, results[i].Replicas = uint8(a.Synced), uint8(a.Replicas)
+				if a.Replicas == 0 { // handed out before this node was elected
+					results[i].Synced, results[i].Replicas = e.syncedAt(g.id, results[i].Index)
+				}
 			}
 			e.deliver(g, origin, results)
 		}

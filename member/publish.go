@@ -36,6 +36,9 @@ func (e *Engine) Publish(p *server.Publish) {
 	done := func(r topics.Result, err error) {
 		if err == nil {
 			err = resultError(r)
+			if r.Code == topics.NoTopic {
+				e.cat.refuse(r.UID)
+			}
 		}
 		p.Done.Complete(receipt(g.id, r), err)
 	}

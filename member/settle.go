@@ -44,6 +44,7 @@ func (e *Engine) restore() error {
 	if e.cat.isFormed() {
 		close(e.cat.formed)
 	}
+	e.cat.noted = e.cat.Version()
 	for _, t := range e.sortedTopics() {
 		e.cat.largest.Store(max(e.cat.largest.Load(), int64(t.Spec.MaxMessageBytes)))
 	}
