@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wiber/wiber/config"
+	"github.com/wiber/wiber/controller"
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -261,7 +262,7 @@ func (f *follower) announce(clusters []v1alpha1.Cluster) {
 		fmt.Fprintf(f.stdout, "%s  cluster/%s  Ready, %d of %d nodes\n", f.clock.Now().Format(time.TimeOnly), c.Name, c.Status.ReadyNodes, c.Status.Nodes)
 	}
 	program, flag := programName(os.Args[0]), ""
-	if f.server.base != f.settings.Server {
+	if f.server.base != baseOf(controller.DefaultListen) {
 		flag = " --server " + f.server.base
 	}
 	fmt.Fprintf(f.stdout, "\nThe gateway is at %s\nTry in another terminal:\n  %s pub greetings hello%s\n  %s history greetings%s\n\n",
