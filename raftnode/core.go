@@ -81,10 +81,10 @@ func newCore(g GroupID, cfg *Config, log storage) (*core, error) {
 	// log's hard state; what is applied was committed.
 	applied := cfg.Applied(g)
 	if applied > last {
-		return nil, fmt.Errorf("raftnode: group %s: the state has applied index %d and the log ends at %d: entries are lost", g, applied, last)
+		return nil, fmt.Errorf("raftnode: group %s: the state has applied index %d and the log ends at %d: %w", g, applied, last, ErrLost)
 	}
 	if hs.GetCommit() > last {
-		return nil, fmt.Errorf("raftnode: group %s: the log has committed index %d and ends at %d: entries are lost", g, hs.GetCommit(), last)
+		return nil, fmt.Errorf("raftnode: group %s: the log has committed index %d and ends at %d: %w", g, hs.GetCommit(), last, ErrLost)
 	}
 	hard := &raftpb.HardState{Term: new(hs.GetTerm()), Vote: new(hs.GetVote()), Commit: new(max(hs.GetCommit(), applied))}
 	c := &core{

@@ -88,6 +88,9 @@ var ErrReadDropped = errors.New("raftnode: the read index was not confirmed, ask
 // ErrBusy answers a read when too many wait in the group already.
 var ErrBusy = errors.New("raftnode: too many reads wait in the group")
 
+// ErrLost says that the log does not hold what it must. This replica may not vote.
+var ErrLost = errors.New("entries are lost")
+
 // MaxEntryBytes is the largest payload of an entry. It leaves room in a frame
 // of the link between nodes and in an append.
 const MaxEntryBytes = 32 << 20

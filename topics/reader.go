@@ -1,8 +1,10 @@
 package topics
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"sync"
 )
@@ -242,6 +244,9 @@ func (r *Reader) fetch(found []Located) ([]StoredBatch, error) {
 			if err == nil && (stored.UID != l.UID || stored.Partition != l.StreamRecord.Partition || stored.Stamp.TS != l.TS) {
 				err = malformed("another batch than the index says")
 			}
+			if err == nil && !intact(stored.Batch) {
+				err = malformed("the batch's checksum is wrong: the log's file is damaged")
+			}
 			if err != nil {
 				return nil, fmt.Errorf("offset %d of %v at segment %d offset %d: %w", l.Base, l.Stream, l.Pos.Segment, l.Pos.Offset, err)
 			}
@@ -250,6 +255,15 @@ func (r *Reader) fetch(found []Located) ([]StoredBatch, error) {
 		}
 	}
 	return batches, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// intact reports whether a batch has the checksum that it came with. A read at a
+// position passes by the log's own.
+func intact(b []byte) bool {
+	const crc, covered = 17, 21
+	return len(b) > covered && crc32.Checksum(b[covered:], castagnoli) == binary.BigEndian.Uint32(b[crc:])
 }
 
 // neighbours returns how many of the first positions are read at once, and from

@@ -360,6 +360,7 @@ func (w *WAL) zeroed(name string, size int64) (vfs.File, error) {
 	}
 	if err := f.Zero(size); err != nil {
 		f.Close()
+		_ = w.fs.Remove(name) // on a full disk, what it holds is needed
 		return nil, err
 	}
 	return f, nil
