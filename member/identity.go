@@ -98,7 +98,7 @@ func (e *RefusedError) ExitCode() int { return ExitNoRestart }
 func loadIdentity(ms store.MetaStore, node string) (*Identity, error) {
 	raw, err := ms.Get(identityKey)
 	if err != nil {
-		return nil, fmt.Errorf("read identity: %w", err)
+		return nil, refuseDamage(fmt.Errorf("read identity: %w", err))
 	}
 	if raw == nil {
 		return nil, nil

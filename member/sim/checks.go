@@ -12,6 +12,7 @@ import (
 	"github.com/wiber/wiber/topics"
 	"github.com/wiber/wiber/topics/batch"
 	"github.com/wiber/wiber/topics/server"
+	"github.com/wiber/wiber/topics/store"
 )
 
 // checks watch a run and keep the first violation.
@@ -135,6 +136,11 @@ func (c *checks) recovered(n *node, log *wal.WAL) {
 	if c.damaged[n] {
 		c.fail("%s starts although its synced log is damaged", n.name)
 	}
+	manifest, err := store.OpenState(store.StateOptions{FS: n.disk, Dir: stateDir, Meta: n.meta})
+	if err != nil {
+		c.fail("%s: the manifest: %v", n.name, err)
+		return
+	}
 	behind := uint64(0)
 	for id := range uint64(c.w.o.Shards + 1) {
 		g := log.Group(id)
@@ -165,6 +171,9 @@ func (c *checks) recovered(n *node, log *wal.WAL) {
 		}
 		c.durable[n][id] = terms
 		hs, _, _ := g.InitialState()
+		if m, ok := manifest.Manifest(id); ok && m.Applied > hs.GetCommit() {
+			c.fail("%s: the checkpoint of group %d stands at %d, but its log knows only %d to be committed (D2)", n.name, id, m.Applied, hs.GetCommit())
+		}
 		if v := c.votes[n][id]; v.term > hs.GetTerm() || v.term == hs.GetTerm() && v.term != 0 && v.to != hs.GetVote() {
 			c.fail("%s forgot its vote in group %d: gave it to %d in term %d, the log says %d in term %d", n.name, id, v.to, v.term, hs.GetVote(), hs.GetTerm())
 		}

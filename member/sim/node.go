@@ -19,6 +19,7 @@ const (
 	tickEvery = 100 * time.Millisecond
 	idleAfter = 100 * time.Millisecond
 	logDir    = "log"
+	stateDir  = "state"
 )
 
 // node is one node of the world: what survives its death, and what does not.
@@ -157,7 +158,7 @@ func (n *node) recover() {
 	n.w.checks.recovered(n, log)
 	n.link = n.w.net.Attach(n.id, n.receiver())
 	e, err := member.NewEngine(member.EngineConfig{
-		Identity: n.identity, Log: log, Transport: spy{n}, Meta: n.meta, FS: n.disk, Dir: "state",
+		Identity: n.identity, Log: log, Transport: spy{n}, Meta: n.meta, FS: n.disk, Dir: stateDir,
 		Reference: func() (int64, int64) { return n.clock(), -1 },
 		Mono:      func() time.Duration { return n.w.now },
 		Wake:      n.wake, Logger: slog.New(slog.DiscardHandler),

@@ -51,6 +51,7 @@ type message struct {
 	ackedAt   time.Duration
 	abandoned bool // without an identity, and nobody knows what became of it
 	tries     int
+	flying    bool // the first sending has no end yet
 }
 
 // publisher sends its messages in order through one node at a time.
@@ -162,8 +163,8 @@ func (p *publisher) produce() {
 func (p *publisher) send() {
 	for !p.pausing && p.flying < publisherWindow && p.next < len(p.messages) {
 		m := p.messages[p.next]
-		if m.acked || m.abandoned {
-			p.next++
+		if m.acked || m.abandoned || m.flying && p.kind == plain {
+			p.next++ // without an identity nothing is sent twice
 			continue
 		}
 		if !p.attempt(m, false) {
@@ -213,6 +214,7 @@ func (p *publisher) attempt(m *message, again bool) bool {
 	m.tries++
 	if !again {
 		p.flying++
+		m.flying = true
 	}
 	p.w.work.outstanding = append(p.w.work.outstanding, a)
 	pub := &server.Publish{Topic: t.Name, UID: t.UID, Partition: p.to.partition, Batch: b, ID: m.id, Timeout: 10 * time.Second, Done: a}
@@ -242,6 +244,7 @@ func (a *attempt) end(r server.Receipt, err error) {
 	l.outstanding = slices.DeleteFunc(l.outstanding, func(x *attempt) bool { return x == a })
 	if !a.again {
 		p.flying--
+		a.m.flying = false
 	}
 	p.w.note(3, a.m.number, r.Offset, r.TS)
 	if err == nil {
