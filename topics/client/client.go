@@ -40,7 +40,7 @@ type Options struct {
 	Clock timesvc.Clock
 	// Dial opens connections; default TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// DialTimeout bounds one attempt to connect and be greeted; default 3 s.
+	// DialTimeout bounds one attempt to connect and be greeted; default 1 s.
 	DialTimeout time.Duration
 	// Timeout is how long a node may wait for a leader before it answers
 	// (timeout= of PUBN); default 10 s, the protocol's.
@@ -69,7 +69,7 @@ func (o Options) withDefaults() (Options, error) {
 	for _, f := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&o.DialTimeout, 3 * time.Second}, {&o.Timeout, 10 * time.Second}, {&o.Deadline, time.Minute}, {&o.Stall, 5 * time.Second}} {
+	}{{&o.DialTimeout, time.Second}, {&o.Timeout, 10 * time.Second}, {&o.Deadline, time.Minute}, {&o.Stall, 5 * time.Second}} {
 		if *f.v == 0 {
 			*f.v = f.def
 		}
