@@ -30,9 +30,11 @@ func newHistory(s *session, q *wire.Request) *history {
 
 // prepare implements job.
 func (h *history) prepare(ctx context.Context) *wire.Error {
-	ctx, cancel := context.WithTimeout(ctx, h.s.srv.opts.ReadTimeout)
+	// The wait for the level has an end; what it takes to find the messages then
+	// is work, and no lack of a majority.
+	level, cancel := context.WithTimeout(ctx, h.s.srv.opts.ReadTimeout)
 	defer cancel()
-	t, asOf, err := h.s.resolve(ctx, h.topic, h.level)
+	t, asOf, err := h.s.resolve(level, h.topic, h.level)
 	if err == nil {
 		h.end = wire.End{Topic: t.Name, Partition: max(0, h.topic.Partition), AsOf: asOf}
 		err = h.plan(ctx, t)

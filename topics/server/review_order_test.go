@@ -64,3 +64,31 @@ func TestAShortTimeoutEndsOnlyItsOwnPublish(t *testing.T) {
 		t.Errorf("heard %q", got)
 	}
 }
+
+// slowBack is a backend whose disk takes its time.
+type slowBack struct {
+	*Fake
+	takes time.Duration
+}
+
+func (b slowBack) ReadBack(s Stream, until uint64, maxBytes int) ([]Stored, error) {
+	pause := timesvc.NewSystem(timesvc.Skew{}).NewTimer(b.takes)
+	<-pause.C()
+	return b.Fake.ReadBack(s, until, maxBytes)
+}
+
+// A HISTORY whose messages take long to find has its majority all the same.
+func TestALongSearchIsNoLackOfAMajority(t *testing.T) {
+	st := newStory(t, func(o *Options) {
+		o.ReadTimeout = 50 * time.Millisecond
+		o.Backend = slowBack{o.Backend.(*Fake), 40 * time.Millisecond}
+	})
+	st.hear("", 1)
+	_ = st.event([]string{"topic", "a", "2"})
+	st.say("", "PUB a/0 x", "PUB a/1 y")
+	st.hear("", 2)
+	st.say("", "HISTORY a last=1")
+	if got := st.hear("", 1); !strings.HasPrefix(got[0], "MSG a/1 ") {
+		t.Errorf("heard %q", got)
+	}
+}
