@@ -228,14 +228,8 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		}
 	}
 
-	var links atomic.Pointer[transport.TCP]
-	pp := &peerPort{ln: p.peer, reply: n.reply, links: func(c net.Conn) {
-		if t := links.Load(); t != nil {
-			t.Serve(c)
-			return
-		}
-		_ = c.Close()
-	}}
+	links := &lateLinks{ready: make(chan struct{})}
+	pp := &peerPort{ln: p.peer, reply: n.reply, links: func(c net.Conn) { links.serve(hard, c) }}
 	wg.Go(func() { fail(pp.serve(hard)) })
 	web := newWeb(n)
 	wg.Go(func() { fail(web.serve(hard, p.http)) })
@@ -246,7 +240,7 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		}
 		return err
 	}
-	e, log, tcp, err := n.startEngine(hard)
+	e, log, err := n.startEngine(links)
 	if err != nil {
 		return err
 	}
@@ -259,9 +253,8 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		}
 	}()
 	defer wg.Wait()
-	defer tcp.Close()
+	defer links.Close()
 	defer cut(nil)
-	links.Store(tcp)
 
 	srv, err := server.New(server.Options{Backend: backend{e, n}, Clock: n.clock, Logger: n.log, AllowedHosts: n.o.AllowedHosts})
 	if err != nil {
@@ -333,10 +326,11 @@ func (n *node) countStart() error {
 	return storeIdentity(n.meta, &n.identity)
 }
 
-// startEngine recovers the log and starts the links to the peers.
-func (n *node) startEngine(ctx context.Context) (*Engine, *wal.WAL, *transport.TCP, error) {
+// startEngine recovers the log and its state, and then starts the links to the
+// peers: they answer the first sign of life by connecting, and are to be served.
+func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 	if err := n.countStart(); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	began := n.clock.Mono()
 	log, err := wal.Open(wal.Options{FS: vfs.OS{}, Dir: filepath.Join(n.dir, "log")})
@@ -344,9 +338,9 @@ func (n *node) startEngine(ctx context.Context) (*Engine, *wal.WAL, *transport.T
 		var corrupt *wal.CorruptError
 		var version *wal.VersionError
 		if errors.As(err, &corrupt) || errors.As(err, &version) {
-			return nil, nil, nil, &RefusedError{err.Error()}
+			return nil, nil, &RefusedError{err.Error()}
 		}
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	rec := log.Recovered()
 	n.log.Info("log recovered", "segments", rec.Segments, "frames", rec.Frames, "torn_bytes", rec.TornBytes, "took", n.clock.Mono()-began)
@@ -359,47 +353,85 @@ func (n *node) startEngine(ctx context.Context) (*Engine, *wal.WAL, *transport.T
 			peers[id.RaftID] = peerAddr(s)
 		}
 	}
-	relay := &relay{in: n.inbox}
-	tcp, err := transport.NewTCP(transport.TCPOptions{
-		ID: n.identity.RaftID(), Cluster: m.ClusterID, Incarnation: n.identity.Counter, Peers: peers,
-		LocalHost: n.self.Host, Receiver: relay.receiver(), Logger: n.log,
-	})
-	if err != nil {
-		_ = log.Close()
-		return nil, nil, nil, err
-	}
 	e, err := NewEngine(EngineConfig{
-		Identity: n.identity, Log: log, Transport: tcp, Meta: n.meta, FS: vfs.OS{}, Dir: filepath.Join(n.dir, "state"),
+		Identity: n.identity, Log: log, Transport: links, Meta: n.meta, FS: vfs.OS{}, Dir: filepath.Join(n.dir, "state"),
 		Reference: ref.Now,
 		Mono:      n.clock.Mono, Wake: n.inbox.wake, Logger: n.log,
 		ElectionTicks: electionTicks, HeartbeatTicks: 1,
 		DedupIDs: uint64(spec.DedupIDs), AutoCreateTopics: spec.AutoCreateTopics,
 	})
 	if err != nil {
-		tcp.Close()
 		_ = log.Close()
-		return nil, nil, nil, fmt.Errorf("start from %s: %w", n.dir, err)
+		return nil, nil, fmt.Errorf("start from %s: %w", n.dir, err)
 	}
-	relay.e.Store(e)
+	relay := &relay{e: e, in: n.inbox}
+	tcp, err := transport.NewTCP(transport.TCPOptions{
+		ID: n.identity.RaftID(), Cluster: m.ClusterID, Incarnation: n.identity.Counter, Peers: peers,
+		LocalHost: n.self.Host, Receiver: relay.receiver(), Logger: n.log,
+	})
+	if err != nil {
+		_ = log.Close()
+		return nil, nil, err
+	}
+	links.open(tcp)
 	n.engine.Store(e)
-	return e, log, tcp, nil
+	return e, log, nil
 }
 
-// relay hands what comes over the links to the engine, once it stands.
+// linkPatience is how long a peer that connects waits to be served.
+const linkPatience = time.Second
+
+// lateLinks are the links to the peers, which are opened when the engine
+// stands. A peer that connects before waits for a moment; what is sent before
+// is lost.
+type lateLinks struct {
+	tcp   atomic.Pointer[transport.TCP]
+	ready chan struct{} // closed by open
+}
+
+func (l *lateLinks) open(tcp *transport.TCP) {
+	l.tcp.Store(tcp)
+	close(l.ready)
+}
+
+func (l *lateLinks) serve(ctx context.Context, c net.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, linkPatience)
+	defer cancel()
+	select {
+	case <-l.ready:
+		l.tcp.Load().Serve(c)
+	case <-ctx.Done():
+		_ = c.Close()
+	}
+}
+
+// Send implements transport.Transport.
+func (l *lateLinks) Send(to uint64, m transport.Message) {
+	if tcp := l.tcp.Load(); tcp != nil {
+		tcp.Send(to, m)
+	}
+}
+
+// Close implements transport.Transport.
+func (l *lateLinks) Close() {
+	if tcp := l.tcp.Load(); tcp != nil {
+		tcp.Close()
+	}
+}
+
+// relay hands what comes over the links to the engine.
 type relay struct {
-	e  atomic.Pointer[Engine]
+	e  *Engine
 	in *inbox
 }
 
 func (r *relay) receiver() transport.Receiver {
 	return transport.Receiver{
 		OnMessage: func(from uint64, m transport.Message) {
-			switch e := r.e.Load(); {
-			case e == nil: // raft and the forwarders send again
-			case m.Kind == transport.KindRaft:
+			if m.Kind == transport.KindRaft {
 				r.in.message(m)
-			default:
-				e.Receive(from, m)
+			} else {
+				r.e.Receive(from, m)
 			}
 		},
 		OnUp:   func(peer uint64) { r.peer(peer, true) },

@@ -150,6 +150,12 @@ func TestWithoutAMajorityNothingIsWrittenAndThatIsSaid(t *testing.T) {
 	if got := v.ask("PUB orders one"); !strings.HasPrefix(got, "+ACK orders 0 ") {
 		t.Fatal(got)
 	}
+	v.say("HISTORY orders") // in this session: n1 has applied what it acknowledged
+	for _, want := range []string{"MSG orders - 0 ", "one", "+END orders n=1 "} {
+		if got := v.line(); !strings.HasPrefix(got, want) {
+			t.Fatalf("%q, wanted %q", got, want)
+		}
+	}
 	nodes["n2"].stop()
 	nodes["n3"].stop()
 	for _, id := range []string{"n2", "n3"} {
