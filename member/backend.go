@@ -67,7 +67,7 @@ func (b backend) NotReady() (reasons []string) {
 	}
 	for _, g := range b.Engine.Status() {
 		switch {
-		case g.Leader == 0:
+		case b.headless(g.Group):
 			reasons = append(reasons, fmt.Sprintf("group %s has no leader", g.Group))
 		case g.Applied+maxReadyLag < g.Commit:
 			reasons = append(reasons, fmt.Sprintf("group %s is %d entries behind", g.Group, g.Commit-g.Applied))
@@ -77,6 +77,15 @@ func (b backend) NotReady() (reasons []string) {
 		reasons = append(reasons, "the catalogue does not know the cluster yet")
 	}
 	return reasons
+}
+
+// headless says that a group has had no leader for an election timeout, or not
+// since the start. Shorter gaps are how leadership moves; requests wait for them.
+func (e *Engine) headless(id raftnode.GroupID) bool {
+	g := e.groups[id]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.headless >= e.c.ElectionTicks
 }
 
 // Status implements server.Backend.

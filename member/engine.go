@@ -122,7 +122,7 @@ func (e *Engine) makeGroups(shards int) error {
 	cat := topics.NewCatalogue()
 	for i := range shards + 1 {
 		g := &group{
-			id:      raftnode.GroupID(i),
+			id: raftnode.GroupID(i), headless: e.c.ElectionTicks,
 			pending: make(map[uint64]*pending),
 			watches: make(map[topics.Stream][]*watch),
 		}
@@ -178,6 +178,9 @@ func (e *Engine) Tick() {
 		}
 		calls := g.expireLocked(e.deadlineLocked(g, now))
 		g.reads.tickLocked(e.c.ElectionTicks)
+		if g.headless++; g.state.Leader != 0 {
+			g.headless = 0
+		}
 		g.dirty.Store(true)
 		g.mu.Unlock()
 		run(calls)

@@ -37,9 +37,10 @@ type group struct {
 	leader  *topics.Leader
 	forward *topics.Forwarder
 
-	state  raftnode.State
-	early  []earlyRequests // arrived while this node was elected but not yet proposing
-	nearly int             // requests in early
+	state    raftnode.State
+	headless int             // ticks since a leader was known
+	early    []earlyRequests // arrived while this node was elected but not yet proposing
+	nearly   int             // requests in early
 
 	pending  map[uint64]*pending // by token
 	token    uint64
