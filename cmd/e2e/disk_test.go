@@ -49,7 +49,12 @@ func (c *cluster) inject(node, fault string) (heal func()) {
 		c.t.Fatal(err)
 	}
 	pid := c.pid(node)
-	eventually(c.t, 10*time.Second, "strace is attached to every thread of "+node, func() error { return traced(pid, cmd.Process.Pid) })
+	eventually(c.t, 10*time.Second, "strace is attached to every thread of "+node, func() error {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
+			return nil // the first thread's fault has ended it already
+		}
+		return traced(pid, cmd.Process.Pid)
+	})
 	var once sync.Once
 	heal = func() {
 		once.Do(func() {
