@@ -8,9 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -216,6 +218,69 @@ func TestOtherCodecsAreKeptAndNamed(t *testing.T) {
 		if it.Next() || !errors.Is(it.Err(), ErrUnsupported) || !strings.Contains(it.Err().Error(), c.String()) {
 			t.Errorf("%v: Iterate: %v", c, it.Err())
 		}
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestBounded states lengths and numbers of 2 GB where a few bytes follow: that
+// is found out before memory is taken for them.
+func TestBounded(t *testing.T) {
+	const much = math.MaxInt32
+	varints := func(vs ...int64) (p []byte) {
+		for _, v := range vs {
+			p = binary.AppendVarint(p, v)
+		}
+		return p
+	}
+	record := func(body ...byte) []byte { return append(varints(int64(len(body))), body...) }
+	begin := func(fields ...int64) []byte { return append([]byte{0}, varints(fields...)...) } // attributes, time, offset delta, …
+	wide, _ := Build(nil, []Record{{Value: make([]byte, 64<<20)}})
+	bomb := zipped(t, wide)
+	for _, tc := range []struct {
+		name  string
+		count int
+		attr  byte
+		body  []byte
+		want  error
+	}{
+		{"number of records", much, 0, record(begin(0, 0, -1, -1, 0)...), ErrCorrupt},
+		{"length of a record", 1, 0, varints(much, 0), ErrCorrupt},
+		{"length of a key", 1, 0, record(begin(0, 0, much)...), ErrCorrupt},
+		{"length of a value", 1, 0, record(begin(0, 0, -1, much)...), ErrCorrupt},
+		{"number of headers", 1, 0, record(begin(0, 0, -1, -1, much)...), ErrCorrupt},
+		{"length of a header's name", 1, 0, record(begin(0, 0, -1, -1, 1, much, 0)...), ErrCorrupt},
+		{"length of a header's value", 1, 0, record(begin(0, 0, -1, -1, 1, 0, much)...), ErrCorrupt},
+		{"unpacked records", 1, byte(Gzip), bomb[HeaderBytes:], ErrTooLarge},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := append(appendHeader(nil), tc.body...)
+			b[atAttributes+1] = tc.attr
+			binary.BigEndian.PutUint32(b[atLastDelta:], uint32(tc.count-1))
+			binary.BigEndian.PutUint32(b[atCount:], uint32(tc.count))
+			sealed(b)
+			var checked, read error
+			n := allocated(func() {
+				checked = Check(b, Limits{Records: much})
+				it := Iterate(b, 1000)
+				for it.Next() {
+				}
+				read = it.Err()
+			})
+			if !errors.Is(read, tc.want) || tc.attr == 0 && !errors.Is(checked, tc.want) {
+				t.Errorf("Check: %v; Iterate: %v; want %v", checked, read, tc.want)
+			}
+			if n > 256<<10 {
+				t.Errorf("%d bytes were allocated for a batch of %d", n, len(b))
+			}
+		})
 	}
 }
 
