@@ -178,6 +178,7 @@ func (e *Engine) Tick() {
 		}
 		calls := g.expireLocked(e.deadlineLocked(g, now))
 		g.reads.tickLocked(e.c.ElectionTicks)
+		calls = append(calls, g.takeWaitsLocked()...)
 		if g.headless++; g.state.Leader != 0 {
 			g.headless = 0
 		}

@@ -70,6 +70,7 @@ const maxEarlyRequests = 4 * 4096
 // appliedWait is called once the group has applied index.
 type appliedWait struct {
 	index uint64
+	over  *atomic.Bool // nobody waits any more
 	done  func()
 }
 
@@ -133,6 +134,9 @@ func (g *group) expireLocked(now time.Duration) []func() {
 		err := wire.Errorf(wire.Timeout, "no answer from shard %s in time: the outcome is unknown; retry with the same id or seq", g.id)
 		if g.forward.Withdraw(p.ticket) {
 			err = wire.Errorf(wire.NoQuorum, "shard %s has no leader: nothing was written; start more of the cluster's nodes, or try again", g.id)
+			if g.state.Leader != 0 {
+				err = wire.Errorf(wire.NoQuorum, "shard %s took nothing more in time: nothing was written; try again", g.id)
+			}
 		}
 		calls = append(calls, func() { p.done(topics.Result{}, err) })
 	}
@@ -147,21 +151,20 @@ func (g *group) takeWaitsLocked() []func() {
 	applied := g.applied()
 	var calls []func()
 	g.waits = slices.DeleteFunc(g.waits, func(w appliedWait) bool {
-		if w.index <= applied {
+		if w.index <= applied && !w.over.Load() {
 			calls = append(calls, w.done)
-			return true
 		}
-		return false
+		return w.index <= applied || w.over.Load()
 	})
 	return calls
 }
 
 // whenApplied calls done as soon as the group has applied index; at once, from
 // this goroutine, if it has.
-func (g *group) whenApplied(index uint64, done func()) {
+func (g *group) whenApplied(index uint64, over *atomic.Bool, done func()) {
 	g.mu.Lock()
 	if g.applied() < index {
-		g.waits = append(g.waits, appliedWait{index, done})
+		g.waits = append(g.waits, appliedWait{index, over, done})
 		g.mu.Unlock()
 		return
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/raftnode/wal"
+	"github.com/wiber/wiber/topics"
 	"github.com/wiber/wiber/topics/store"
 )
 
@@ -61,6 +64,7 @@ type Identity struct {
 	Node    string      `json:"node"`
 	UID     UID         `json:"uid"`
 	Counter uint64      `json:"counter"`          // starts of this folder so far; with the raft id it is the incarnation
+	Logged  bool        `json:"logged,omitempty"` // the folder has a log: if it is gone, votes and entries are lost
 	Member  *Membership `json:"member,omitempty"` // nil: the folder is empty, it belongs to no cluster yet
 }
 
@@ -93,6 +97,20 @@ func (e *RefusedError) Unwrap() error { return ErrNotRestartable }
 
 // ExitCode is the process's exit code for this error.
 func (e *RefusedError) ExitCode() int { return ExitNoRestart }
+
+// refusal makes a RefusedError of damage: starting again does not mend it, and
+// a replica that is not whole must not vote.
+func refusal(err error) error {
+	var log *wal.CorruptError
+	var version *wal.VersionError
+	var state *store.CorruptError
+	var diverged *topics.DivergedError
+	if errors.As(err, &log) || errors.As(err, &version) || errors.As(err, &state) || errors.As(err, &diverged) ||
+		errors.Is(err, store.ErrDamaged) || errors.Is(err, topics.ErrMalformed) || errors.Is(err, raftnode.ErrLost) {
+		return &RefusedError{err.Error()}
+	}
+	return err
+}
 
 // loadIdentity reads the folder's identity; nil when there is none.
 func loadIdentity(ms store.MetaStore, node string) (*Identity, error) {

@@ -13,6 +13,7 @@ const (
 	idleAfter   = 100 * time.Millisecond // of no append, until the log says that it is durable
 	holdCommits = time.Millisecond
 	settleEvery = 250 * time.Millisecond
+	spareAgain  = 5 * time.Second // after the next segment could not be prepared
 )
 
 // runLoops runs an engine with goroutines until ctx ends or one of them fails;
@@ -142,14 +143,27 @@ func (n *node) appendLoop(ctx context.Context, e *Engine, appendc <-chan []wal.R
 // spareLoop prepares the log's next segment before it is needed. When that
 // fails, the append that needs one makes it, and says what is wrong.
 func (n *node) spareLoop(ctx context.Context, e *Engine, sparec <-chan struct{}) error {
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-sparec:
-			if err := e.log.PrepareSpare(); err != nil {
+			err := e.log.PrepareSpare()
+			if err == nil {
+				said = ""
+				continue
+			}
+			if text := err.Error(); text != said {
+				said = text
 				n.log.Warn("the log's next segment could not be prepared", "err", err)
 			}
+			pause := n.clock.NewTimer(spareAgain)
+			select {
+			case <-ctx.Done():
+			case <-pause.C():
+			}
+			pause.Stop()
 		}
 	}
 }
@@ -183,7 +197,7 @@ func (n *node) applyLoop(ctx context.Context, e *Engine, q *applyQueue) error {
 		}
 		for _, a := range q.take() {
 			if err := e.Apply(a); err != nil {
-				return fmt.Errorf("apply: %w", err)
+				return refusal(fmt.Errorf("apply: %w", err))
 			}
 			last := a.Entries[len(a.Entries)-1].Index
 			n.inbox.put(func(i *items) { i.applied = append(i.applied, appliedItem{a.Group, last}) })

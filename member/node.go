@@ -143,7 +143,7 @@ const electionTicks = 10
 func (n *node) openIdentity() error {
 	id, err := loadIdentity(n.meta, n.o.Node)
 	if err != nil {
-		return err
+		return refusal(err)
 	}
 	if id == nil {
 		id = &Identity{Node: n.o.Node, UID: UID(drawID())}
@@ -229,7 +229,7 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 	}
 
 	links := &lateLinks{ready: make(chan struct{})}
-	pp := &peerPort{ln: p.peer, reply: n.reply, links: func(c net.Conn) { links.serve(hard, c) }}
+	pp := &peerPort{ln: p.peer, reply: n.reply, warn: func(what string, err error) { n.log.Warn(what, "err", err) }, links: func(c net.Conn) { links.serve(hard, c) }}
 	wg.Go(func() { fail(pp.serve(hard)) })
 	web := newWeb(n)
 	wg.Go(func() { fail(web.serve(hard, p.http)) })
@@ -271,6 +271,9 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		defer close(served)
 		fail(srv.ServeTCP(serving, p.client))
 	})
+	if c, ok := n.clock.(interface{ Skew() timesvc.Skew }); ok && !c.Skew().IsZero() {
+		n.log.Warn("this node's clock is shifted and drifts by order of its environment", "clock", c.Skew().String())
+	}
 	n.log.Info("node runs", "cluster", n.o.Cluster.Name, "addr", p.client.Addr().String(), "incarnation", n.identity.Counter)
 
 	select {
@@ -326,6 +329,30 @@ func (n *node) countStart() error {
 	return storeIdentity(n.meta, &n.identity)
 }
 
+// openLog recovers the log. A folder that had one and has it no more is an erased
+// one: an empty log in its place would vote as if it had never voted.
+func (n *node) openLog() (*wal.WAL, error) {
+	dir := filepath.Join(n.dir, "log")
+	if n.identity.Logged {
+		files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+		if err == nil && len(files) == 0 {
+			return nil, &RefusedError{fmt.Sprintf("node %s ran before, and its log %s is empty or gone: it must not vote again under its old id; bring the log back, or rejoin the node as a new replica (not supported yet)", n.o.Node, dir)}
+		}
+	}
+	log, err := wal.Open(wal.Options{FS: vfs.OS{}, Dir: dir})
+	if err != nil || n.identity.Logged {
+		return log, err
+	}
+	n.boot.mu.Lock()
+	defer n.boot.mu.Unlock()
+	n.identity.Logged = true
+	if err := storeIdentity(n.meta, &n.identity); err != nil {
+		_ = log.Close()
+		return nil, err
+	}
+	return log, nil
+}
+
 // startEngine recovers the log and its state, and then starts the links to the
 // peers: they answer the first sign of life by connecting, and are to be served.
 func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
@@ -333,14 +360,9 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 		return nil, nil, err
 	}
 	began := n.clock.Mono()
-	log, err := wal.Open(wal.Options{FS: vfs.OS{}, Dir: filepath.Join(n.dir, "log")})
+	log, err := n.openLog()
 	if err != nil {
-		var corrupt *wal.CorruptError
-		var version *wal.VersionError
-		if errors.As(err, &corrupt) || errors.As(err, &version) {
-			return nil, nil, &RefusedError{err.Error()}
-		}
-		return nil, nil, err
+		return nil, nil, refusal(err)
 	}
 	rec := log.Recovered()
 	n.log.Info("log recovered", "segments", rec.Segments, "frames", rec.Frames, "torn_bytes", rec.TornBytes, "took", n.clock.Mono()-began)
@@ -362,7 +384,7 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 	})
 	if err != nil {
 		_ = log.Close()
-		return nil, nil, fmt.Errorf("start from %s: %w", n.dir, err)
+		return nil, nil, refusal(fmt.Errorf("start from %s: %w", n.dir, err))
 	}
 	relay := &relay{e: e, in: n.inbox}
 	tcp, err := transport.NewTCP(transport.TCPOptions{

@@ -20,6 +20,7 @@ const (
 	maxAskBytes      = 64 << 10
 	askTimeout       = 2 * time.Second
 	firstByteTimeout = 5 * time.Second
+	acceptAgain      = 100 * time.Millisecond
 )
 
 // peerPort accepts the connections of peers and hands each on by its first
@@ -28,6 +29,7 @@ const (
 type peerPort struct {
 	ln    net.Listener
 	reply func(Ask) Answer
+	warn  func(what string, err error)
 	links func(net.Conn) // takes over the connection; the first byte is still unread
 
 	mu    sync.Mutex // guards conns and closed
@@ -50,7 +52,12 @@ func (p *peerPort) serve(ctx context.Context) error {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("accept on the peer port: %w", err)
+			// Too many open files, mostly: it passes, and the cluster needs this node.
+			p.warn("a peer's connection could not be accepted, trying again", err)
+			pause, end := context.WithTimeout(ctx, acceptAgain)
+			<-pause.Done()
+			end()
+			continue
 		}
 		if !p.track(c) {
 			_ = c.Close()

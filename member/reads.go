@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/wiber/wiber/raftnode"
 	"github.com/wiber/wiber/topics"
@@ -15,10 +16,16 @@ import (
 // at a time, and whoever comes meanwhile waits for the next, because an answer
 // speaks only for those who were there when it was asked for.
 type readRounds struct {
-	asking  []func(index uint64) // of the round that is out; nil: none is
-	waiting []func(index uint64)
+	asking  []read // of the round that is out; nil: none is
+	waiting []read
 	ctx     uint64 // of the round that is out; each round has a fresh one
 	age     int    // ticks since it was asked for
+}
+
+// read is one that waits.
+type read struct {
+	done func(index uint64)
+	over *atomic.Bool // nobody waits for it any more
 }
 
 // nextLocked begins a round if there is reason to, and the means.
@@ -43,6 +50,7 @@ func (r *readRounds) againLocked() {
 
 // tickLocked asks again when nothing was heard for half an election timeout.
 func (r *readRounds) tickLocked(electionTicks int) {
+	r.waiting = slices.DeleteFunc(r.waiting, func(w read) bool { return w.over.Load() })
 	if r.asking == nil {
 		return
 	}
@@ -52,7 +60,7 @@ func (r *readRounds) tickLocked(electionTicks int) {
 }
 
 // answeredLocked ends the round that ctx names and returns its reads.
-func (r *readRounds) answeredLocked(ctx uint64) []func(uint64) {
+func (r *readRounds) answeredLocked(ctx uint64) []read {
 	if r.asking == nil || ctx != r.ctx {
 		return nil
 	}
@@ -75,17 +83,22 @@ func (e *Engine) onRead(r raftnode.Read) {
 	done := g.reads.answeredLocked(r.Ctx)
 	g.dirty.Store(true)
 	g.mu.Unlock()
-	for _, f := range done {
-		f(r.Index)
+	for _, w := range done {
+		w.done(r.Index)
 	}
 }
 
 // Linearizable calls done once this node has applied everything of the group
 // that anybody had acknowledged when Linearizable was called.
 func (e *Engine) Linearizable(id raftnode.GroupID, done func()) {
+	e.linearizable(id, new(atomic.Bool), done)
+}
+
+// linearizable is Linearizable for one who sets over when he waits no more.
+func (e *Engine) linearizable(id raftnode.GroupID, over *atomic.Bool, done func()) {
 	g := e.groups[id]
 	g.mu.Lock()
-	g.reads.waiting = append(g.reads.waiting, func(index uint64) { g.whenApplied(index, done) })
+	g.reads.waiting = append(g.reads.waiting, read{over: over, done: func(index uint64) { g.whenApplied(index, over, done) }})
 	g.dirty.Store(true)
 	g.mu.Unlock()
 	e.c.Wake()
@@ -93,7 +106,7 @@ func (e *Engine) Linearizable(id raftnode.GroupID, done func()) {
 
 // WhenApplied calls done once this node has applied a group to index.
 func (e *Engine) WhenApplied(id raftnode.GroupID, index uint64, done func()) {
-	e.groups[id].whenApplied(index, done)
+	e.groups[id].whenApplied(index, new(atomic.Bool), done)
 }
 
 // Barrier implements server.Backend.
@@ -104,12 +117,14 @@ func (e *Engine) Barrier(ctx context.Context, level server.Level, floors []serve
 		return e.lastStamp(floors, now), nil
 	}
 	done := make(chan struct{}, len(floors))
+	over := new(atomic.Bool) // without a leader, what nobody waits for must not pile up
+	defer over.Store(true)
 	for _, f := range floors {
 		signal := func() { done <- struct{}{} }
 		if level == server.Linearizable {
-			e.Linearizable(raftnode.GroupID(f.Group), signal)
+			e.linearizable(raftnode.GroupID(f.Group), over, signal)
 		} else {
-			e.WhenApplied(raftnode.GroupID(f.Group), f.Index, signal)
+			e.groups[f.Group].whenApplied(f.Index, over, signal)
 		}
 	}
 	for range floors {
