@@ -25,7 +25,7 @@ func (m nemesis) act() {
 		return
 	}
 	n := w.nodes[w.rnd.IntN(len(w.nodes))]
-	switch w.rnd.IntN(13) {
+	switch w.rnd.IntN(14) {
 	case 0, 1:
 		m.crash(n, n.kill)
 	case 2:
@@ -63,6 +63,14 @@ func (m nemesis) act() {
 		w.after(w.between(500*time.Millisecond, 4*time.Second), func() { w.net.SetFaults(fairWeather) })
 	case 11:
 		n.skew += w.between(-3*time.Second, 3*time.Second)
+	case 13: // the disk fails, and the process with it
+		if n.up && n.faults != nil {
+			op := vfs.OpSync
+			if w.chance(0.3) {
+				op = vfs.OpWrite
+			}
+			n.faults.Add(vfs.Rule{Op: op, After: w.rnd.IntN(4), Count: 1, Err: errDisk, Torn: w.chance(0.5)})
+		}
 	case 12:
 		if w.chance(0.5) {
 			m.damage(n)
@@ -226,6 +234,9 @@ func (m nemesis) heal() {
 	for _, n := range w.nodes {
 		n.resume()
 		n.disk.PowerOffAfter(0)
+		if n.faults != nil {
+			n.faults.Clear()
+		}
 		if n.disk.Off() {
 			n.powerCut()
 		}

@@ -30,6 +30,7 @@ type node struct {
 
 	// These survive.
 	disk     *vfs.Mem
+	faults   *vfs.Fault // in front of disk, until the process ends
 	meta     *store.Mem
 	identity member.Identity
 	skew     time.Duration // of its clock
@@ -144,7 +145,8 @@ func (n *node) refused(err error) {
 func (n *node) recover() {
 	n.boot = nil
 	n.identity.Counter++
-	log, err := wal.Open(wal.Options{FS: n.disk, Dir: logDir, Rand: reader{rand.New(rand.NewPCG(n.w.rnd.Uint64(), n.id))},
+	n.faults = vfs.NewFault(n.disk)
+	log, err := wal.Open(wal.Options{FS: n.faults, Dir: logDir, Rand: reader{rand.New(rand.NewPCG(n.w.rnd.Uint64(), n.id))},
 		SegmentBytes: n.w.o.SegmentBytes, FirstSegmentBytes: n.w.o.SegmentBytes / 2, TailBytes: 64 << 10})
 	if err != nil {
 		n.openFailed(err)
@@ -158,7 +160,7 @@ func (n *node) recover() {
 	n.w.checks.recovered(n, log)
 	n.link = n.w.net.Attach(n.id, n.receiver())
 	e, err := member.NewEngine(member.EngineConfig{
-		Identity: n.identity, Log: log, Transport: spy{n}, Meta: n.meta, FS: n.disk, Dir: stateDir,
+		Identity: n.identity, Log: log, Transport: spy{n}, Meta: n.meta, FS: n.faults, Dir: stateDir,
 		Reference: func() (int64, int64) { return n.clock(), -1 },
 		Mono:      func() time.Duration { return n.w.now },
 		Wake:      n.wake, Logger: slog.New(slog.DiscardHandler),
@@ -304,14 +306,22 @@ func (n *node) apply(a raftnode.Apply) {
 	n.wake()
 }
 
-// fatal ends the process because its disk failed; nothing else may.
+// fatal ends the process because its disk failed (D3); nothing else may.
 func (n *node) fatal(what string, err error) {
-	if !errors.Is(err, vfs.ErrPowerOff) {
+	switch {
+	case errors.Is(err, vfs.ErrPowerOff):
+		n.powerCut()
+	case errors.Is(err, errDisk):
+		n.w.report.DiskErrors++
+		n.kill()
+		nemesis{n.w}.restart(n)
+	default:
 		n.w.checks.fail("%s: %s: %v", n.name, what, err)
-		return
 	}
-	n.powerCut()
 }
+
+// errDisk is what a failing disk returns.
+var errDisk = errors.New("input/output error")
 
 // die ends the process. What it had in memory is gone.
 func (n *node) die() {
