@@ -17,9 +17,10 @@ import (
 type OS struct{}
 
 const (
-	filePerm = 0o640
-	dirPerm  = 0o750
-	zeroStep = 1 << 20 // bytes per write of Zero
+	filePerm      = 0o640
+	dirPerm       = 0o750
+	zeroStep      = 1 << 20 // bytes per write of Zero
+	zeroSyncBytes = 4 << 20 // and per sync
 )
 
 // Create implements FS.
@@ -192,6 +193,13 @@ func (f *osFile) Zero(size int64) error {
 	for off := int64(0); off < size; off += zeroStep {
 		if _, err := f.WriteAt(zeros[:min(size-off, zeroStep)], off); err != nil {
 			return err
+		}
+		// A sync of everything at the end would fill the device's queue, and
+		// the syncs of other files would stand behind it.
+		if (off+zeroStep)%zeroSyncBytes == 0 {
+			if err := f.Sync(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := f.Sync(); err != nil {
