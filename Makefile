@@ -66,6 +66,10 @@ e2e: ## real processes, killed and stopped, a line per run: RUNS=20, SEED=4711 f
 gap: ## how long a publisher stops when the leader of its shard is killed: RUNS=20
 	WIBER_E2E_GAP_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 60m -run '^TestLeaderKill' ./cmd/e2e
 
+.PHONY: measure
+measure: ## what three real nodes do, fsync on: rates, latencies, processor, syncs, memory, restarts
+	$(GO) test -run '^$$' -bench '^BenchmarkMeasure' -benchtime 6x -timeout 60m ./cmd/e2e
+
 .PHONY: bench
 bench: ## Go benchmarks: BENCH=pattern COUNT=6 PKG=./topics/...
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)
