@@ -21,7 +21,7 @@
 //	Deterministic: Apply depends on nothing but the log (D5).
 //	OnceInOrder:   the numbers of an origin are applied in order, each once.
 //	Dense:         the offsets of a partition have no hole.
-//	Rising:        the stamps of a log strictly rise.
+//	Rising:        the stamps of a log's publishes strictly rise.
 //
 // Not here: raft (raftnode), sockets (topics/server), files (topics/store), the
 // layout of record batches (topics/batch). The layout of an entry's payload is

@@ -48,8 +48,39 @@ func goldenEntry(t testing.TB) []byte {
 
 // TestGoldenEntry: the format does not change by accident.
 func TestGoldenEntry(t *testing.T) {
-	path := filepath.Join("testdata", "golden", "entry.hex")
-	got := hex.Dump(goldenEntry(t))
+	golden(t, "entry.hex", goldenEntry(t), "raise EntryVersion, or this log can no longer be read")
+	var seen []string
+	it := Commands(goldenEntry(t))
+	for it.Next() {
+		seen = append(seen, fmt.Sprint(it.Command.Kind))
+	}
+	if it.Err() != nil || strings.Join(seen, " ") != "1 1 2 3 4 5 6 16 17 18 19 20" {
+		t.Fatal(seen, it.Err())
+	}
+}
+
+// TestGoldenMessages: nodes of two builds understand each other.
+func TestGoldenMessages(t *testing.T) {
+	o := Origin{RaftID: 3, Counter: 7}
+	golden(t, "requests.hex", EncodeRequests(nil, o, []Request{
+		{Number: 4, Catalogue: 77, Lamport: 99, Kind: KindPublish, Body: []byte("body")},
+		{Number: 5, Kind: KindDelete},
+	}), "raise messageVersion")
+	golden(t, "results.hex", EncodeResults(nil, o, []Result{
+		{
+			Number: 4, Code: Gap, Effect: Configured, Duplicate: true, Partition: 2, Count: 3, UID: 5, Base: 6, Expected: 17,
+			TS: 1795341600000000, EPS: -1, Lamport: 100, Term: 8, Index: 9, Synced: 2, Replicas: 3,
+		},
+		{Number: 5, NoOffset: true},
+	}), "raise messageVersion, and the version of state files, which hold results")
+	golden(t, "nack.hex", EncodeNack(nil, o, Nack{Expect: 4, Busy: true}), "raise messageVersion")
+}
+
+// golden compares bytes with a file in testdata/golden.
+func golden(t *testing.T, name string, b []byte, otherwise string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	got := hex.Dump(b)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -60,15 +91,7 @@ func TestGoldenEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Fatalf("the entry format has changed: raise EntryVersion, or this log can no longer be read\n%s", got)
-	}
-	var seen []string
-	it := Commands(goldenEntry(t))
-	for it.Next() {
-		seen = append(seen, fmt.Sprint(it.Command.Kind))
-	}
-	if it.Err() != nil || strings.Join(seen, " ") != "1 1 2 3 4 5 6 16 17 18 19 20" {
-		t.Fatal(seen, it.Err())
+		t.Fatalf("the format of %s has changed: %s\n%s", name, otherwise, got)
 	}
 }
 

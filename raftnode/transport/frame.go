@@ -19,7 +19,7 @@ const (
 	frameHeadBytes = 8                  // length and checksum
 	frameMetaBytes = 9                  // kind and group
 	MaxFrameBytes  = 64 << 20           // longest length a reader accepts
-	maxStepBytes   = 1 << 20            // a reader allocates at most this much ahead of the data
+	maxStepBytes   = 1 << 20            // a reader allocates at most this much, and as much again as has come, ahead of the data
 	maxPayload     = MaxFrameBytes - 64 // longest payload a sender builds
 )
 
@@ -107,7 +107,7 @@ func (f *frameReader) next() (Message, error) {
 	return m, nil
 }
 
-// fill reads n bytes into buf. Memory grows with the data that has come, so a
+// fill reads n bytes into buf. Memory doubles with the data that has come, so a
 // length alone never costs more than maxStepBytes.
 func (f *frameReader) fill(n int) error {
 	f.buf = f.buf[:0]

@@ -39,7 +39,8 @@ type TCPOptions struct {
 	// 4096. Larger rides out longer stalls and costs memory for each peer.
 	QueueBytes, QueueMessages int
 	// DialTimeout bounds dialling and greeting: 1 s. WriteTimeout is how long
-	// a peer may take no bytes until the connection is cut: 5 s.
+	// one write, of about 1 MiB or one larger message, may take until the
+	// connection is cut: 5 s.
 	DialTimeout, WriteTimeout time.Duration
 	// MinBackoff and MaxBackoff bound the pause after a failed dial: 50 ms,
 	// doubling to 2 s, each with jitter. An incoming connection of the peer

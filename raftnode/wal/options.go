@@ -43,8 +43,8 @@ type Options struct {
 	// Bigger ones mean fewer checkpoints and a longer replay.
 	SegmentBytes int64
 	// FirstSegmentBytes is the size of segments that nothing was prepared for:
-	// the first, that after a recovery, and those that Append has to make
-	// while it is waited for; 4 MiB.
+	// the first, that after a recovery that finds no spare, and those that
+	// Append has to make while it is waited for; 4 MiB.
 	FirstSegmentBytes int64
 	// TailBytes bounds the memory of the newest entries, of all groups
 	// together; 32 MiB. What raft asks for above it costs a read.
