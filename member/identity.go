@@ -116,7 +116,7 @@ func refusal(err error) error {
 func loadIdentity(ms store.MetaStore, node string) (*Identity, error) {
 	raw, err := ms.Get(identityKey)
 	if err != nil {
-		return nil, refuseDamage(fmt.Errorf("read identity: %w", err))
+		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	if raw == nil {
 		return nil, nil

@@ -2,7 +2,6 @@ package member
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/wiber/wiber/raftnode"
@@ -24,7 +23,7 @@ type settling struct {
 func (e *Engine) restore() error {
 	state, err := store.OpenState(store.StateOptions{FS: e.c.FS, Dir: e.c.Dir, Meta: e.c.Meta})
 	if err != nil {
-		return refuseDamage(err)
+		return err
 	}
 	if e.settling.conf, err = raftnode.ConfState(e.voters()); err != nil {
 		return err
@@ -33,7 +32,7 @@ func (e *Engine) restore() error {
 	indexed, any := indexedUpTo(e.log)
 	for _, g := range e.groups {
 		if err := state.Restore(uint64(g.id), g.sm); err != nil {
-			return refuseDamage(err)
+			return err
 		}
 		if m, ok := state.Manifest(uint64(g.id)); ok && !bytes.Equal(m.ConfState, e.settling.conf) {
 			return &RefusedError{fmt.Sprintf("the checkpoint of group %s has other voters than the folder's identity: this program cannot change who votes; use the one that wrote it", g.id)}
@@ -50,16 +49,6 @@ func (e *Engine) restore() error {
 		e.cat.largest.Store(max(e.cat.largest.Load(), int64(t.Spec.MaxMessageBytes)))
 	}
 	return nil
-}
-
-// refuseDamage turns damage to what a folder holds into an end that starting
-// again does not mend. Nothing was moved or cut.
-func refuseDamage(err error) error {
-	var corrupt *store.CorruptError
-	if errors.As(err, &corrupt) || errors.Is(err, store.ErrDamaged) {
-		return &RefusedError{err.Error() + " (nothing was changed; this replica must be rebuilt from its peers)"}
-	}
-	return err
 }
 
 // indexedUpTo is the newest segment that has an index file, as all before it.
