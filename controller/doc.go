@@ -23,8 +23,11 @@
 // asks for by name (kill, restart, stop, down) is done to it too, after its
 // identity was compared. When it ends it is started like any other.
 //
-// Lock order: none; Controller.mu is the only lock and is never held across
-// I/O but a read of the store.
+// Lock order: Controller.applyMu, then Controller.mu. applyMu is held while a
+// cluster's spec is changed: checks, write of the store and the making of Node
+// objects. mu guards what the workers share; it is never held across I/O but a
+// read of the store. fileMu is held while the file that nodes read their cluster
+// from is written, and no other lock is taken under it.
 //
 // Not here: HTTP (controller/apiserver), how processes work (controller/proc),
 // what a node does (member). Start reading at Run and Controller.reconcileNode.

@@ -15,11 +15,7 @@
 //	VersionsRise:           no resourceVersion is given twice, in any life of the
 //	                        file.
 //
-// Format, version 1, one bbolt file. Bucket "meta": "format" and "revision",
-// each eight bytes, big endian; the revision is the newest resourceVersion.
-// Bucket "objects": kind, namespace and name joined by a zero byte -> the
-// object's JSON. Bucket "runs": cluster and node joined by a zero byte -> the
-// Run's JSON.
+// One bbolt file, docs/format/controller.md, holds all of it.
 //
 // Not here: topics, which the cluster's catalogue keeps; validation
 // (manifests/v1alpha1). Start reading at Store.Put.
@@ -115,7 +111,7 @@ type Store struct {
 	clock timesvc.Clock
 	uid   func() string
 
-	mu      sync.Mutex // guards watchers and nextID
+	mu      sync.Mutex // guards watch and watchID
 	watch   map[int]func(Key)
 	watchID int
 }
