@@ -473,6 +473,7 @@ func (e *Engine) firstReceipts(g *group, results []topics.Result) {
 		first, err := g.reader.At(topics.Stream{UID: r.UID, Partition: r.Partition}, r.Base)
 		if err != nil {
 			e.c.Logger.Error("first receipt of a duplicate", "group", g.id.String(), "offset", r.Base, "err", err)
+			r.NoOffset = true // it was written; where and when cannot be said
 			continue
 		}
 		r.TS, r.EPS, r.Lamport = first.Stamp.TS, first.Stamp.EPS, first.Stamp.Lamport

@@ -264,3 +264,14 @@ func TestANodeThatHasOnlyJustBegunIsAskedAgain(t *testing.T) {
 		t.Error("the cluster is not formed")
 	}
 }
+
+// Where the first writing of a duplicate cannot be read back, the answer does
+// not pass off the repetition's stamp as the first one.
+func TestADuplicateWhoseFirstReceiptIsLostSaysSo(t *testing.T) {
+	e := newLonely(t, 1, quiet)
+	again := []topics.Result{{Duplicate: true, UID: 9, Base: 4, TS: 77, Index: 12}}
+	e.firstReceipts(e.groups[1], again)
+	if got := receipt(1, again[0]); !got.Unknown || got.TS != 0 || !got.Duplicate {
+		t.Errorf("receipt %+v", got)
+	}
+}
