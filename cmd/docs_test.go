@@ -16,12 +16,13 @@ import (
 
 // docs collects what is wrong with the Markdown files of a tree: links that
 // lead nowhere, and names of tests that do not exist. Links with a scheme are
-// not followed.
+// not followed. Of the packages' comments it looks at the names of tests, and at
+// the invariants that promise a test of the same name.
 type docs struct {
 	tree  fs.FS
 	wrong []string
-	pages int
-	tests map[string]bool // names of all test functions
+	tests map[string]bool            // names of all test functions
+	of    map[string]map[string]bool // the same by folder
 }
 
 var (
@@ -31,12 +32,17 @@ var (
 	codeSpan   = regexp.MustCompile("`[^`]*`")
 	testName   = regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]+\b`)
 	testFunc   = regexp.MustCompile(`(?m)^func (Test[A-Z][A-Za-z0-9]+)\(`)
+	comment    = regexp.MustCompile(`(?m)((?:^//.*\n)+)^package `)
+	invariant  = regexp.MustCompile(`(?m)^//\t([A-Z][A-Za-z0-9]*):`)
 )
+
+// promise is what a package's comment says above its list of invariants.
+const promise = "each with a test of the same name"
 
 // checkDocs returns what is wrong, one line each, and the number of pages.
 func checkDocs(tree fs.FS) (wrong []string, pages int, err error) {
-	d := &docs{tree: tree, tests: map[string]bool{}}
-	var files []string
+	d := &docs{tree: tree, tests: map[string]bool{}, of: map[string]map[string]bool{}}
+	var files, sources []string
 	err = fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -47,10 +53,16 @@ func checkDocs(tree fs.FS) (wrong []string, pages int, err error) {
 			files = append(files, name)
 		case strings.HasSuffix(name, "_test.go"):
 			source, err := fs.ReadFile(tree, name)
+			dir := path.Dir(name)
+			if d.of[dir] == nil {
+				d.of[dir] = map[string]bool{}
+			}
 			for _, m := range testFunc.FindAllSubmatch(source, -1) {
-				d.tests[string(m[1])] = true
+				d.tests[string(m[1])], d.of[dir][string(m[1])] = true, true
 			}
 			return err
+		case strings.HasSuffix(name, ".go"):
+			sources = append(sources, name)
 		}
 		return nil
 	})
@@ -62,7 +74,41 @@ func checkDocs(tree fs.FS) (wrong []string, pages int, err error) {
 			return nil, 0, err
 		}
 	}
+	for _, name := range sources {
+		if err := d.source(name); err != nil {
+			return nil, 0, err
+		}
+	}
 	return d.wrong, len(files), nil
+}
+
+// source checks the package's comment in a Go file, if it has one.
+func (d *docs) source(name string) error {
+	source, err := fs.ReadFile(d.tree, name)
+	if err != nil {
+		return err
+	}
+	m := comment.FindSubmatch(source)
+	if m == nil {
+		return nil
+	}
+	text := string(m[1])
+	names := testName.FindAllString(text, -1)
+	if strings.Contains(text, promise) {
+		found := invariant.FindAllStringSubmatch(text, -1)
+		if len(found) == 0 {
+			d.wrong = append(d.wrong, fmt.Sprintf("%s: promises a test for each invariant and lists none", name))
+		}
+		for _, m := range found {
+			names = append(names, "Test"+m[1])
+		}
+	}
+	for _, test := range names {
+		if !d.of[path.Dir(name)][test] {
+			d.wrong = append(d.wrong, fmt.Sprintf("%s: the package has no test %s", name, test))
+		}
+	}
+	return nil
 }
 
 // page checks one Markdown file.
@@ -197,6 +243,7 @@ func TestABrokenLinkIsFound(t *testing.T) {
 			wrong, pages, err := checkDocs(fstest.MapFS{
 				"docs/a.md":   {Data: []byte(tc.text)},
 				"docs/b.md":   {Data: []byte("## Two words: (D1)\n")},
+				"x/x.go":      {Data: []byte("// Package x is one.\n//\n// Invariants, each with a test of the same name:\n//\n//\tOne: it is one (TestOne).\npackage x\n")},
 				"x/x_test.go": {Data: []byte("package x\n\nfunc TestOne(t *testing.T) {}\n")},
 				".git/c.md":   {Data: []byte("[a](gone.md)")},
 				"bin/d.md":    {Data: []byte("[a](gone.md)")},
@@ -206,6 +253,32 @@ func TestABrokenLinkIsFound(t *testing.T) {
 			}
 			if got := strings.Join(wrong, "\n"); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestAPromisedTestIsMissed plants packages whose comments promise tests.
+func TestAPromisedTestIsMissed(t *testing.T) {
+	const head = "// Package a is one.\n//\n// Invariants, each with a test of the same name:\n//\n"
+	for _, tc := range []struct{ name, comment, want string }{
+		{"kept", head + "//\tOne: x.\n//\tTwo:  y,\n//\t      see below\n", ""},
+		{"no promise", "// Package a is one:\n//\n//\tSix: x.\n", ""},
+		{"named and there", "// Package a is as TestOne says.\n", ""},
+		{"missing", head + "//\tSix: x.\n", "a/a.go: the package has no test TestSix"},
+		{"in another package", head + "//\tThree: x.\n", "a/a.go: the package has no test TestThree"},
+		{"named and missing", "// Package a is as TestSix says.\n", "a/a.go: the package has no test TestSix"},
+		{"an empty promise", head, "a/a.go: promises a test for each invariant and lists none"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			wrong, _, err := checkDocs(fstest.MapFS{
+				"a/a.go":      {Data: []byte(tc.comment + "package a\n")},
+				"a/b.go":      {Data: []byte("// A note on TestNine.\n\npackage a\n")},
+				"a/a_test.go": {Data: []byte("package a\n\nfunc TestOne(t *testing.T) {}\nfunc TestTwo(t *testing.T) {}\n")},
+				"b/b_test.go": {Data: []byte("package b\n\nfunc TestThree(t *testing.T) {}\n")},
+			})
+			if got := strings.Join(wrong, "\n"); err != nil || got != tc.want {
+				t.Errorf("got %q, want %q; %v", got, tc.want, err)
 			}
 		})
 	}

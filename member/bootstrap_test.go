@@ -3,8 +3,13 @@ package member
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/wiber/wiber/topics/store"
 )
 
 // A world of folders that ask each other until nothing changes any more.
@@ -97,7 +102,7 @@ func TestAOneNodeClusterFormsAtOnce(t *testing.T) {
 	}
 }
 
-func TestAnErasedFolderDoesNotJoin(t *testing.T) {
+func TestD6AnErasedFolderDoesNotJoin(t *testing.T) {
 	w := newFolders(t, "n1", "n2", "n3")
 	for _, n := range w.order {
 		w.start(n, w.order...)
@@ -189,6 +194,64 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 		b.Handle("n2", c.answer)
 		if b.Err() == nil || !strings.Contains(b.Err().Error(), c.want) {
 			t.Errorf("%s: %v", c.name, b.Err())
+		}
+	}
+}
+
+// saved is the identity that a node finds which starts after a power cut now.
+func (w *witness) saved(t *testing.T) Identity {
+	t.Helper()
+	id, err := loadIdentity(w.Snapshot(), "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id == nil {
+		return Identity{}
+	}
+	return *id
+}
+
+// A node draws a uid, takes its place in a cluster, and counts a start. Each of
+// them is on its disk before the next step can use it, and a step whose write
+// failed ends the node.
+func TestD6WhatANodeIsStandsOnItsDiskFirst(t *testing.T) {
+	c := testCluster(t, 1)
+	w := &witness{Mem: store.NewMem()}
+	n := &node{o: Options{Node: "n1", Cluster: c}, log: slog.New(slog.DiscardHandler), meta: w}
+	steps := []struct {
+		name string
+		do   func() error
+		// known says that the node, or what it would start as, has made the step.
+		known func(Identity) bool
+	}{
+		{"the uid is drawn", n.openIdentity, func(id Identity) bool { return id.UID != "" }},
+		{"the cluster is formed", func() error {
+			b := NewBootstrap(BootstrapConfig{Self: n.identity, Cluster: c.Name, Shards: c.Spec.Shards, Forming: []string{"n1"}, All: []string{"n1"}, DrawID: drawID})
+			b.Start()
+			n.boot.b = b
+			_, _, err := n.joined()
+			return err
+		}, func(id Identity) bool { return id.RaftID() == 1 }},
+		{"the start is counted", n.countStart, func(id Identity) bool { return id.Counter == 1 }},
+	}
+	for _, step := range steps {
+		before := n.identity
+		w.before = func(map[string][]byte) error { return syscall.EIO }
+		if err := step.do(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("%s: a failed write gives %v", step.name, err)
+		}
+		n.identity = before // of the next process
+		w.before = func(map[string][]byte) error {
+			if step.known(w.saved(t)) {
+				t.Errorf("%s: it was on the disk before", step.name)
+			}
+			return nil
+		}
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if !step.known(n.identity) || !reflect.DeepEqual(w.saved(t), n.identity) {
+			t.Errorf("%s: the node is %+v, its disk says %+v", step.name, n.identity, w.saved(t))
 		}
 	}
 }

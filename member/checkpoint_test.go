@@ -21,21 +21,26 @@ import (
 // can lose power.
 type single struct {
 	*Engine
-	t    *testing.T
-	log  *wal.WAL
-	disk *vfs.Mem
-	meta *witness
+	t     *testing.T
+	log   *wal.WAL
+	disk  *vfs.Mem
+	fault *vfs.Fault // in front of disk
+	meta  *witness
+	inbox *inbox
 }
 
-// witness is a manifest that shows each transaction to the test before it is made.
+// witness is a manifest that shows each transaction to the test before it is
+// made. An error of before is one of the disk.
 type witness struct {
 	*store.Mem
-	before func(values map[string][]byte)
+	before func(values map[string][]byte) error
 }
 
 func (w *witness) Update(values map[string][]byte) error {
 	if w.before != nil {
-		w.before(values)
+		if err := w.before(values); err != nil {
+			return err
+		}
 	}
 	return w.Mem.Update(values)
 }
@@ -47,19 +52,20 @@ func openSmallLog(disk vfs.FS) (*wal.WAL, error) {
 // newSingle returns a node that leads all of its groups, with a topic named "a".
 func newSingle(t *testing.T, seed uint64) *single {
 	t.Helper()
-	s := &single{t: t, disk: vfs.NewMem(rand.New(rand.NewPCG(seed, 2))), meta: &witness{Mem: store.NewMem()}}
+	s := &single{t: t, disk: vfs.NewMem(rand.New(rand.NewPCG(seed, 2))), meta: &witness{Mem: store.NewMem()}, inbox: newInbox()}
+	s.fault = vfs.NewFault(s.disk)
 	var err error
-	if s.log, err = openSmallLog(s.disk); err != nil {
+	if s.log, err = openSmallLog(s.fault); err != nil {
 		t.Fatal(err)
 	}
 	m := &Membership{ClusterID: "c", Cluster: "demo", Shards: 2, Nodes: []NodeIdentity{{Name: "n1", RaftID: 1, UID: "uid-n1"}}}
 	s.Engine, err = NewEngine(EngineConfig{
 		Identity: Identity{Node: "n1", UID: "uid-n1", Counter: 1, Member: m},
 		Log:      s.log, Transport: outside(func(uint64, transport.Message) {}),
-		Meta: s.meta, FS: s.disk, Dir: "state",
+		Meta: s.meta, FS: s.fault, Dir: "state",
 		Reference: func() (int64, int64) { return 1_000_000, 0 },
 		Mono:      func() time.Duration { return 0 },
-		Wake:      func() {}, Logger: slog.New(slog.DiscardHandler),
+		Wake:      s.inbox.wake, Logger: slog.New(slog.DiscardHandler),
 		ElectionTicks: 10, HeartbeatTicks: 1,
 	})
 	if err != nil {
@@ -196,7 +202,7 @@ func TestD2ACheckpointWaitsForTheDurableCommit(t *testing.T) {
 func TestD2ACheckpointHoldsAfterAnyCrash(t *testing.T) {
 	s := newSingle(t, 2)
 	transactions := 0
-	s.meta.before = func(values map[string][]byte) {
+	s.meta.before = func(values map[string][]byte) error {
 		transactions++
 		next := s.meta.Snapshot()
 		if err := next.Update(values); err != nil {
@@ -214,6 +220,7 @@ func TestD2ACheckpointHoldsAfterAnyCrash(t *testing.T) {
 				}
 			}
 		}
+		return nil
 	}
 	removed := false
 	for range 12 { // more than what is merged into a new base

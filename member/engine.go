@@ -463,7 +463,9 @@ func (e *Engine) deliver(g *group, to topics.Origin, results []topics.Result) {
 	e.c.Wake()
 }
 
-// firstReceipts gives duplicates the stamp and place of their first writing.
+// firstReceipts gives duplicates the stamp and place of their first writing. It
+// reads the log, in whatever goroutine delivers: an apply loop, a link's, or, for
+// answers to requests that came again, the raft loop.
 func (e *Engine) firstReceipts(g *group, results []topics.Result) {
 	for i := range results {
 		r := &results[i]

@@ -59,7 +59,8 @@ func (m *Membership) clone() *Membership {
 	return &c
 }
 
-// Identity is what a node's folder says about the node.
+// Identity is what a node's folder says about the node. How it lies there is
+// docs/format/identity.md.
 type Identity struct {
 	Node    string      `json:"node"`
 	UID     UID         `json:"uid"`

@@ -48,7 +48,13 @@ func (n *node) runLoops(ctx context.Context, e *Engine, drained func()) error {
 }
 
 // raftLoop owns the engine's raft side: it takes what comes, pumps, and hands
-// the slow work to the other loops. It never waits for the disk.
+// the slow work to the other loops. It waits for no write and no sync.
+//
+// Rarely it reads the log: when raft wants entries that are older than the log's
+// tail in memory (after a start, for a follower that was away, where applying is
+// far behind); and when a request comes again, after a break or a change of
+// leader, that was applied as a duplicate: its first receipt is in the log
+// (Engine.firstReceipts).
 func (n *node) raftLoop(ctx context.Context, e *Engine, appendc chan<- []wal.Record, queues []*applyQueue, drained func()) error {
 	ticker := n.clock.NewTicker(n.tick)
 	defer ticker.Stop()

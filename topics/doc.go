@@ -18,10 +18,10 @@
 //
 // Invariants, each with a test of the same name:
 //
-//	Deterministic: Apply depends on nothing but the log (D5).
-//	OnceInOrder:   the numbers of an origin are applied in order, each once.
-//	Dense:         the offsets of a partition have no hole.
-//	Rising:        the stamps of a log's publishes strictly rise.
+//	D5Deterministic: Apply depends on nothing but the log.
+//	OnceInOrder:     the numbers of an origin are applied in order, each once.
+//	Dense:           the offsets of a partition have no hole.
+//	Rising:          the stamps of a log's publishes strictly rise.
 //
 // Not here: raft (raftnode), sockets (topics/server), files (topics/store), the
 // layout of record batches (topics/batch). The layout of an entry's payload is

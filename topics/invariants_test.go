@@ -36,9 +36,9 @@ func busy(t *testing.T, seed uint64) *group {
 	return g
 }
 
-// TestDeterministic: brokers that apply the same log elsewhere on their disks, in
+// TestD5Deterministic: brokers that apply the same log elsewhere on their disks, in
 // one go or through a restart, are equal at every index.
-func TestDeterministic(t *testing.T) {
+func TestD5Deterministic(t *testing.T) {
 	g := busy(t, 1)
 	var chains []Chain
 	for try := range 5 {

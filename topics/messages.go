@@ -2,7 +2,8 @@ package topics
 
 import "encoding/binary"
 
-// messageVersion is the first byte of the bodies of Requests, Results and Nacks.
+// messageVersion is the first byte of the bodies of Requests, Results and Nacks,
+// which docs/format/requests.md describes.
 const messageVersion = 1
 
 const (

@@ -152,7 +152,7 @@ func TestOneSlowDiskSlowsOnlyWhatItLeads(t *testing.T) {
 }
 
 // A failed fdatasync ends the process, and nothing that was acknowledged is lost.
-func TestFailedSyncEndsTheNode(t *testing.T) {
+func TestD3FailedSyncEndsTheNode(t *testing.T) {
 	needStrace(t)
 	c := newCluster(t, manifest{})
 	c.start()

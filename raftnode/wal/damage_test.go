@@ -12,9 +12,9 @@ import (
 	"github.com/wiber/wiber/raftnode/vfs"
 )
 
-// TestDamage flips one bit in every place below the synced-through, one at a
+// TestD4Damage flips one bit in every place below the synced-through, one at a
 // time: Open names the segment and changes no file.
-func TestDamage(t *testing.T) {
+func TestD4Damage(t *testing.T) {
 	if plantedTruncateOnCRC {
 		t.Skip("built with the bug that this test finds")
 	}

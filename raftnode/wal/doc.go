@@ -16,7 +16,7 @@
 //	Durable:    what Append acknowledged is there after any crash, nothing
 //	            else is, and it is in order.
 //	Contiguous: a group's entry indexes have no gap.
-//	Damage:     a changed byte below the synced-through stops Open.
+//	D4Damage:   a changed byte below the synced-through stops Open.
 //	NoPread:    raft in steady state reads from memory.
 //
 // Not here: replication (raftnode), meaning (topics), the folder's lock

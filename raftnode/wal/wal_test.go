@@ -238,7 +238,7 @@ func TestSyncs(t *testing.T) {
 	}
 }
 
-// TestDurable: a commit counts as durable only after a sync.
+// TestDurableCommit: a commit counts as durable only after a sync.
 func TestDurableCommit(t *testing.T) {
 	w := mustOpen(t, small(vfs.NewMem(seeded(1)), 1))
 	mustAppend(t, w, Record{Group: 1, HardState: hard(1, 0, 0), Entries: run(1, 1, 1, 4, 3)})
@@ -390,9 +390,9 @@ func TestSpare(t *testing.T) {
 	}
 }
 
-// TestFailedWriteEndsTheLog: after a failed write or sync every call returns
+// TestD3FailedWriteEndsTheLog: after a failed write or sync every call returns
 // the error, and nothing of the append is visible.
-func TestFailedWriteEndsTheLog(t *testing.T) {
+func TestD3FailedWriteEndsTheLog(t *testing.T) {
 	for _, rule := range []vfs.Rule{
 		{Op: vfs.OpSync, Name: segmentSuffix, Err: errors.New("input/output error")},
 		{Op: vfs.OpWrite, Name: segmentSuffix, Err: errors.New("no space left on device"), Torn: true},

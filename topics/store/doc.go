@@ -13,5 +13,6 @@
 //	                 and the offset; nothing is moved or deleted.
 //
 // Not here: the log (raftnode/wal) and what the state means (topics). The
-// formats are docs/format/state.md. Start reading at State.Save.
+// formats are docs/format/state.md and docs/format/identity.md. Start reading at
+// State.Save.
 package store
