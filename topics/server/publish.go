@@ -47,8 +47,9 @@ const (
 	maxEnsuring = 64 // topics that one session makes at the same time
 )
 
-// publish sends a message on its way. It waits only for memory, never for the
-// outcome of an earlier request.
+// publish sends a message on its way. It waits for memory, and where the session
+// makes maxEnsuring topics already, for one of them; otherwise never for an
+// earlier request.
 func (s *session) publish(ctx context.Context, q *wire.Request) error {
 	if q.Lamport > timesvc.MaxLamport {
 		return s.answer(ctx, &reply{tag: q.Tag, err: wire.Errorf(wire.Range, "lam=%d is over %d", q.Lamport, timesvc.MaxLamport)})
