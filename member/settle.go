@@ -2,6 +2,7 @@ package member
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/wiber/wiber/raftnode"
@@ -17,7 +18,13 @@ type settling struct {
 	// taken is a checkpoint that is not on disk yet: it waits until the log's
 	// durable commit covers it (D2).
 	taken []store.GroupState
+	// indexed is the newest segment whose index file taken builds on.
+	indexed uint64
 }
+
+// indexedKey is the manifest's value that says how far the index files reached
+// at the last checkpoint: 8 bytes.
+const indexedKey = "indexed"
 
 // restore brings the state machines to the last checkpoint.
 func (e *Engine) restore() error {
@@ -30,9 +37,18 @@ func (e *Engine) restore() error {
 	}
 	e.settling.state = state
 	indexed, any := indexedUpTo(e.log)
+	whole, err := e.indexesMissing(indexed, any)
+	if err != nil {
+		return err
+	}
+	if whole {
+		e.c.Logger.Warn("index files that the checkpoint builds on are missing: the log is read from its beginning, and they are made anew")
+	}
 	for _, g := range e.groups {
-		if err := state.Restore(uint64(g.id), g.sm); err != nil {
-			return err
+		if g.broker == nil || !whole {
+			if err := state.Restore(uint64(g.id), g.sm); err != nil {
+				return err
+			}
 		}
 		if m, ok := state.Manifest(uint64(g.id)); ok && !bytes.Equal(m.ConfState, e.settling.conf) {
 			return &RefusedError{fmt.Sprintf("the checkpoint of group %s has other voters than the folder's identity: this program cannot change who votes; use the one that wrote it", g.id)}
@@ -49,6 +65,16 @@ func (e *Engine) restore() error {
 		e.cat.largest.Store(max(e.cat.largest.Load(), int64(t.Spec.MaxMessageBytes)))
 	}
 	return nil
+}
+
+// indexesMissing says that the last checkpoint knows of index files that are not
+// there. What they held is not in the checkpoint; all of the log gives it back.
+func (e *Engine) indexesMissing(indexed uint64, any bool) (bool, error) {
+	b, err := e.c.Meta.Get(indexedKey)
+	if err != nil || len(b) != 8 {
+		return false, err
+	}
+	return !any || indexed < binary.LittleEndian.Uint64(b), nil
 }
 
 // indexedUpTo is the newest segment that has an index file, as all before it.
@@ -82,6 +108,7 @@ func (e *Engine) Settle() (bool, error) {
 	if err := e.log.WriteIndex(segment, streams); err != nil {
 		return false, err
 	}
+	e.settling.indexed = segment
 	for _, g := range e.groups {
 		g.mu.Lock()
 		if g.broker != nil {
@@ -119,7 +146,8 @@ func (e *Engine) save() (bool, error) {
 			return false, nil
 		}
 	}
-	if err := e.settling.state.Save(e.settling.taken); err != nil {
+	indexed := binary.LittleEndian.AppendUint64(nil, e.settling.indexed)
+	if err := e.settling.state.SaveWith(e.settling.taken, map[string][]byte{indexedKey: indexed}); err != nil {
 		return false, fmt.Errorf("the checkpoint cannot be written, so this node ends (nothing acknowledged is lost; look at the disk, then start it again): %w", err)
 	}
 	e.settling.taken = nil

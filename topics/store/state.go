@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"strings"
 
 	"github.com/wiber/wiber/raftnode/vfs"
@@ -142,11 +143,15 @@ func (s *State) Restore(group uint64, into Machine) error {
 // then replaces their manifests in one transaction, and only then removes the
 // files that are no longer named. When it returns nil the checkpoint is durable.
 // After an error the process must end.
-func (s *State) Save(groups []GroupState) error {
+func (s *State) Save(groups []GroupState) error { return s.SaveWith(groups, nil) }
+
+// SaveWith is Save, with values of the caller's in the same transaction.
+func (s *State) SaveWith(groups []GroupState, also map[string][]byte) error {
 	if len(groups) == 0 {
 		return nil
 	}
 	values := map[string][]byte{}
+	maps.Copy(values, also)
 	next := map[uint64]*Manifest{}
 	for _, g := range groups {
 		m, err := s.write(g)
