@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/wiber/wiber/raftnode/vfs"
 	"go.etcd.io/raft/v3/raftpb"
@@ -63,7 +64,11 @@ type CorruptError struct {
 
 // Error implements error.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("wal: %s is damaged at offset %d: %v (nothing was changed; this replica must be rebuilt from its peers)", e.Segment, e.Offset, e.Err)
+	way := "this replica must be rebuilt from its peers"
+	if strings.HasSuffix(e.Segment, indexSuffix) {
+		way = "move this file away: the node makes it again from the log"
+	}
+	return fmt.Sprintf("wal: %s is damaged at offset %d: %v (nothing was changed; %s)", e.Segment, e.Offset, e.Err, way)
 }
 
 // Unwrap returns the reason.

@@ -27,3 +27,15 @@ func TestASpareThatDoesNotFitLeavesNothingBehind(t *testing.T) {
 		t.Errorf("left behind: %q", names)
 	}
 }
+
+// What can be made again is not worth a replica: the error about an index file
+// says what to do.
+func TestADamagedIndexFileCanBeMadeAgain(t *testing.T) {
+	index, segment := &CorruptError{Segment: "log/" + indexName(3)}, &CorruptError{Segment: "log/" + segmentName(3)}
+	if s := index.Error(); !strings.Contains(s, "move this file away") {
+		t.Error(s)
+	}
+	if s := segment.Error(); strings.Contains(s, "move this file away") {
+		t.Error(s)
+	}
+}
