@@ -70,10 +70,22 @@ func TestANodeWithADamagedCheckpointIsNotStartedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flip(t, files[0], 30)
-	err := startNode(t, c, "n1").ends(t)
-	if exitCode(err) != ExitNoRestart || !strings.Contains(err.Error(), filepath.Base(files[0])) {
-		t.Fatalf("err = %v", err)
+	for what, harm := range map[string]func(){
+		"a bit":    func() { flip(t, files[0], 30) },
+		"the file": func() { _ = os.Remove(files[0]) },
+	} {
+		whole, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		harm()
+		err = startNode(t, c, "n1").ends(t)
+		if exitCode(err) != ExitNoRestart || !strings.Contains(err.Error(), filepath.Base(files[0])) {
+			t.Errorf("%s: err = %v", what, err)
+		}
+		if err := os.WriteFile(files[0], whole, 0o640); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

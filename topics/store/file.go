@@ -9,6 +9,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"io/fs"
 
 	"github.com/wiber/wiber/raftnode/vfs"
 	"github.com/wiber/wiber/topics"
@@ -144,6 +145,9 @@ type fileReader struct {
 func openFileReader(fsys vfs.FS, dir string, file File, group uint64) (*fileReader, error) {
 	path := vfs.Join(dir, file.Name)
 	f, err := fsys.OpenRead(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &CorruptError{File: path, Err: errors.New("the file is missing")}
+	}
 	if err != nil {
 		return nil, err
 	}
