@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -72,6 +73,9 @@ func (n *node) raftLoop(ctx context.Context, e *Engine, appendc chan<- []wal.Rec
 			held = false
 			e.Release()
 		case <-n.inbox.wakec:
+			// Who can run already may have more for this round: under load that
+			// joins several requests in one message to their leader.
+			runtime.Gosched()
 		}
 		n.takeInbox(e)
 		w := e.Pump()
