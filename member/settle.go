@@ -102,8 +102,9 @@ func (e *Engine) Settle() (bool, error) {
 	var streams []wal.StreamRecord
 	for _, g := range e.groups[1:] {
 		g.mu.Lock()
-		streams = append(streams, g.broker.Seal(segment)...)
+		sealed := g.broker.Seal(segment)
 		g.mu.Unlock()
+		streams = sealed.Records(streams)
 	}
 	if err := e.log.WriteIndex(segment, streams); err != nil {
 		return false, err

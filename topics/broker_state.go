@@ -1,5 +1,7 @@
 package topics
 
+import "slices"
+
 // Checkpoint copies what changed since the last one. Its records must reach the
 // disk before the next one is taken, or the process must end: they are not
 // handed out again.
@@ -76,6 +78,12 @@ func (t *idTable) checkpoint(c *Checkpoint) {
 		c.u64(s.offset)
 		c.u64(s.expiry)
 	}
+	const record = 1 + 16 + 16
+	n := len(t.fresh)
+	if t.manyFresh {
+		n = int(t.liveIDs)
+	}
+	c.buf, c.records = slices.Grow(c.buf, n*record), slices.Grow(c.records, n)
 	if t.manyFresh {
 		for i := range t.slots {
 			put(&t.slots[i])

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"sort"
 )
 
 // hotIndex says where the batches of log segments without an index file lie. It
@@ -245,40 +244,54 @@ func (h *hotIndex) unload(number uint64) {
 	h.segments = slices.Delete(h.segments, 0, n)
 }
 
-// seal returns the items of a segment sorted by stream and base.
-func (h *hotIndex) seal(number uint64, parts []partition) []StreamRecord {
-	for _, g := range h.segments {
-		if g.number != number {
-			continue
-		}
-		slots := make([]uint32, 0, len(g.heads))
-		total := 0
-		for slot, head := range g.heads {
-			slots = append(slots, slot)
-			total += int(head.count)
-		}
-		sort.Slice(slots, func(i, j int) bool {
-			a, b := &parts[slots[i]], &parts[slots[j]]
-			return a.uid < b.uid || a.uid == b.uid && a.number < b.number
-		})
-		records := make([]StreamRecord, 0, total)
-		for _, slot := range slots {
-			head, s := g.heads[slot], parts[slot].stream()
-			for i := head.first; ; i = g.items[i].next {
-				records = append(records, g.located(s, i).StreamRecord)
-				if i == head.last {
-					break
-				}
-			}
-		}
-		return records
-	}
-	return nil
+// Sealed is what a sealed segment holds of one shard.
+type Sealed struct {
+	segment *hotSegment
+	lists   []sealedList // by stream
 }
 
-// Seal hands over where the batches of a sealed segment lie, sorted by stream
-// and base, for its index file. It drops nothing.
-func (b *Broker) Seal(segment uint64) []StreamRecord { return b.hot.seal(segment, b.parts) }
+type sealedList struct {
+	stream Stream
+	head   hotHead
+}
+
+// Seal takes what a sealed segment holds, for its index file, and drops
+// nothing. All of the segment must be applied: nothing is added to it any more,
+// so the work is left to Records, which needs no lock.
+func (b *Broker) Seal(segment uint64) Sealed {
+	for _, g := range b.hot.segments {
+		if g.number != segment {
+			continue
+		}
+		s := Sealed{segment: g, lists: make([]sealedList, 0, len(g.heads))}
+		for slot, head := range g.heads {
+			s.lists = append(s.lists, sealedList{b.parts[slot].stream(), head})
+		}
+		return s
+	}
+	return Sealed{}
+}
+
+// Records appends where the segment's batches lie, sorted by stream and base.
+func (s Sealed) Records(to []StreamRecord) []StreamRecord {
+	slices.SortFunc(s.lists, func(a, b sealedList) int {
+		return cmp.Or(cmp.Compare(a.stream.UID, b.stream.UID), cmp.Compare(a.stream.Partition, b.stream.Partition))
+	})
+	total := 0
+	for _, l := range s.lists {
+		total += int(l.head.count)
+	}
+	to = slices.Grow(to, total)
+	for _, l := range s.lists {
+		for i := l.head.first; ; i = s.segment.items[i].next {
+			to = append(to, s.segment.located(l.stream, i).StreamRecord)
+			if i == l.head.last {
+				break
+			}
+		}
+	}
+	return to
+}
 
 // Unload drops what is in memory of every segment up to this one: their index
 // files stand.

@@ -41,7 +41,7 @@ func TestReaderFindsEverything(t *testing.T) {
 				check()
 				// The oldest segment without an index file gets one.
 				if n := uint64(len(g.log.index) + 1); n < g.log.current {
-					g.log.index[n] = g.broker.Seal(n)
+					g.log.index[n] = g.broker.Seal(n).Records(nil)
 					check()
 					g.broker.Unload(n)
 					check()
@@ -183,7 +183,7 @@ func TestDroppedTopicIsNotRead(t *testing.T) {
 	if res := g.publish(g.message(old, "late")); res.Code != NoTopic {
 		t.Fatalf("publish to a dropped topic: %+v", res)
 	}
-	if sealed := g.broker.Seal(1); len(sealed) != 1 || sealed[0].Stream != fresh {
+	if sealed := g.broker.Seal(1).Records(nil); len(sealed) != 1 || sealed[0].Stream != fresh {
 		t.Fatalf("%+v", sealed)
 	}
 }

@@ -23,6 +23,9 @@ const (
 	stateItem      = 8
 )
 
+// resultKeyBytes is the size of the key of a stateResult.
+const resultKeyBytes = 13
+
 // MaxStateValueBytes bounds the value of a record.
 const MaxStateValueBytes = 4 << 20
 
@@ -98,6 +101,12 @@ func (c *Checkpoint) u32(v uint32)   { c.buf = binary.LittleEndian.AppendUint32(
 // and the origins with the results since the last one.
 func (m *machine) checkpoint(meta func(*Checkpoint)) *Checkpoint {
 	c := &Checkpoint{Applied: m.applied, Term: m.term, Chain: m.chain, Full: !m.saved, now: m.last.TS}
+	results := 0
+	for _, o := range m.origins.list {
+		results += int(o.next - max(o.saved, o.oldest()))
+	}
+	c.buf = make([]byte, 0, 1<<10+results*(resultKeyBytes+resultBytes))
+	c.records = make([]stateRef, 0, 16+results)
 	m.saved = true
 	c.add(stateMeta)
 	c.split()
