@@ -71,6 +71,10 @@ type EngineConfig struct {
 	EntryBytes int
 }
 
+// applyBytes bounds the entries of all groups together that wait to be applied:
+// after a restart, or in a node that lags.
+const applyBytes = 32 << 20
+
 // NewEngine wires a node together from its recovered log.
 func NewEngine(c EngineConfig) (*Engine, error) {
 	m := c.Identity.Member
@@ -100,6 +104,7 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 		Applied:     func(id raftnode.GroupID) uint64 { return e.groups[id].applied() },
 		Incarnation: c.Identity.Counter, Logger: c.Logger,
 		ElectionTicks: c.ElectionTicks, HeartbeatTicks: c.HeartbeatTicks,
+		MaxApplyBytes: max(applyBytes/uint64(len(e.groups)), 256<<10),
 	})
 	if err != nil {
 		return nil, err

@@ -64,6 +64,9 @@ type core struct {
 	lead  leadership
 }
 
+// entryOverhead is what an entry takes of memory besides its data.
+const entryOverhead = 256
+
 // outstanding is a run of entries that was handed out and is not applied.
 type outstanding struct{ last, bytes uint64 }
 
@@ -299,7 +302,7 @@ func (c *core) handOut(out *Output) {
 		var bytes uint64
 		for i, e := range ents {
 			a.Entries[i] = c.entry(e)
-			bytes += 64 + uint64(len(e.GetData()))
+			bytes += entryOverhead + uint64(len(e.GetData()))
 		}
 		last := ents[len(ents)-1].GetIndex()
 		a.Synced, a.Replicas = c.synced(last)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -331,21 +332,42 @@ func (g *Group) refs(lo, hi uint64) (span, error) {
 	return p, err
 }
 
-// readRun reads the first n entries of a span with one read.
+// readBuffers hold what is read before the entries wanted are copied out.
+var readBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// readRun reads the first n entries of a span with one read. Other groups'
+// entries lie between them, and nobody shall keep those in memory: the entries
+// are copied out of what was read.
 func (g *Group) readRun(run span, n int) ([]*raftpb.Entry, error) {
 	name := segmentName(run.seg.number)
 	start := int64(run.refs[0].off)
-	b := make([]byte, run.refs[n-1].end()-start)
+	length, wanted := int(run.refs[n-1].end()-start), 0
+	for _, r := range run.refs[:n] {
+		wanted += int(r.end() - int64(r.off))
+	}
+	if length < wanted {
+		return nil, &CorruptError{g.w.path(name), start, fmt.Errorf("the index of group %d is out of order", g.id)}
+	}
+	pooled := readBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*pooled) <= 2*maxRead {
+			readBuffers.Put(pooled)
+		}
+	}()
+	*pooled = slices.Grow((*pooled)[:0], length)[:length]
+	b, kept := *pooled, make([]byte, 0, wanted)
 	if err := g.w.files.read(name, b, start); err != nil {
 		return nil, err
 	}
 	entries := make([]*raftpb.Entry, 0, n)
 	for i, r := range run.refs[:n] {
 		lo, hi := int64(r.off)-start, r.end()-start
-		if lo < 0 || hi > int64(len(b)) || lo > hi {
+		if lo < 0 || hi > int64(length) || lo > hi {
 			return nil, &CorruptError{g.w.path(name), int64(r.off), fmt.Errorf("the index of group %d is out of order", g.id)}
 		}
-		e, err := decodeEntry(b[lo:hi:hi], r, g.id, run.first+uint64(i))
+		at := len(kept)
+		kept = append(kept, b[lo:hi]...)
+		e, err := decodeEntry(kept[at:], r, g.id, run.first+uint64(i))
 		if err != nil {
 			return nil, &CorruptError{g.w.path(name), int64(r.off), err}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/wiber/wiber/raftnode/vfs"
@@ -437,4 +438,38 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := Open(small(f, 1)); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("a read-only folder: %v", err)
 	}
+}
+
+// Entries that were read back hold no memory of the other groups' entries that
+// lie between them.
+func TestReadEntriesHoldOnlyThemselves(t *testing.T) {
+	const groups, rounds, size = 16, 100, 10 << 10
+	fs := vfs.NewMem(seeded(1))
+	w := mustOpen(t, Options{FS: fs, Dir: "wal", TailBytes: 1})
+	for index := range uint64(rounds) {
+		var recs []Record
+		for g := range uint64(groups) {
+			recs = append(recs, Record{Group: g, Entries: []*raftpb.Entry{entry(1, index+1, make([]byte, size))}})
+		}
+		if err := w.Append(recs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // pools are empty after two
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	entries, err := w.Group(3).Entries(1, rounds, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := heap() - before
+	if wanted := int64(len(entries) * size); held > 2*wanted {
+		t.Errorf("%d entries of %d bytes hold %d bytes", len(entries), wanted, held)
+	}
+	runtime.KeepAlive(entries)
 }
