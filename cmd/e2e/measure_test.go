@@ -256,7 +256,7 @@ func BenchmarkMeasureMillion(b *testing.B) {
 }
 
 // restart kills nodes and measures how long they take until they are ready, and
-// what memory they have then.
+// what memory they have, and had at most, when all is applied.
 func (m *bench) restart(s sample, nodes ...string) {
 	m.b.Helper()
 	m.stop(syscall.SIGKILL, nodes...)
@@ -266,12 +266,13 @@ func (m *bench) restart(s sample, nodes ...string) {
 	}
 	m.ready(nodes...)
 	s.add("ready-s", (clock.Mono() - began).Seconds())
+	m.ready(m.names...)
+	m.caughtUp(m.names...)
 	for _, node := range nodes {
 		rss, peak := m.memory(node)
 		s.add("rss-MB", rss)
 		s.add("peak-MB", peak)
 	}
-	m.ready(m.names...)
 }
 
 // fill publishes n messages, pipelined, and returns when all nodes have applied
@@ -285,7 +286,7 @@ func (m *bench) fill(n int) time.Duration {
 
 func (m *bench) fillFrom(n int, nodes ...string) time.Duration {
 	m.b.Helper()
-	const clients, flight = 8, 512
+	const clients, flight = 64, 4 // many small entries
 	began := clock.Mono()
 	var wg sync.WaitGroup
 	errs := make([]error, clients)
