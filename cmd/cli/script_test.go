@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -53,10 +54,11 @@ func TestScripts(t *testing.T) {
 }
 
 func setUpScript(env *testscript.Env) error {
-	ports, err := freePorts()
+	ports, held, err := freePorts()
 	if err != nil {
 		return err
 	}
+	env.Defer(func() { held.Close() })
 	env.Values[occupied{}] = new(listenerBox)
 	env.Setenv(asProgram, "1")
 	env.Setenv("NO_COLOR", "1")
@@ -85,11 +87,14 @@ type scriptPorts struct {
 	node    [3]int
 }
 
-// freePorts looks for ports that nobody listens on, below those that the system
-// gives to outgoing connections.
-func freePorts() (scriptPorts, error) {
-	for range 100 {
-		base := 11000 + 10*rand.IntN(1900)
+// freePorts looks for ports that nobody listens on and no other test takes,
+// until held is closed.
+func freePorts() (p scriptPorts, held io.Closer, err error) {
+	for range 1000 {
+		base, held, ok := takeBlock()
+		if !ok {
+			continue
+		}
 		p := scriptPorts{gateway: base + 9, node: [3]int{base, base + 1, base + 2}}
 		free := isFree(p.gateway)
 		for _, port := range p.node {
@@ -98,10 +103,31 @@ func freePorts() (scriptPorts, error) {
 			}
 		}
 		if free {
-			return p, nil
+			return p, held, nil
 		}
+		held.Close()
 	}
-	return scriptPorts{}, errors.New("no free ports were found")
+	return scriptPorts{}, nil, errors.New("no free ports were found")
+}
+
+// takeBlock takes a block of 400 ports, below those that the system gives to
+// outgoing connections, for as long as the returned file is open: tests of
+// several processes look for ports at the same time.
+func takeBlock() (base int, held io.Closer, ok bool) {
+	dir := filepath.Join(os.TempDir(), "wiber-test-ports")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return 0, nil, false
+	}
+	base = 11000 + 400*rand.IntN(47)
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(base)), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return 0, nil, false
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return 0, nil, false
+	}
+	return base, f, true
 }
 
 func isFree(port int) bool {

@@ -106,11 +106,14 @@ func newCluster(t testing.TB, m manifest) *cluster {
 }
 
 // freePorts returns a base port whose neighbours, and theirs 100, 200 and 300
-// higher, nobody listens on.
+// higher, nobody listens on and no other test takes.
 func freePorts(t testing.TB, host string, nodes int) int {
 	t.Helper()
-	for range 100 {
-		base := 11000 + 10*rand.IntN(1900)
+	for range 1000 {
+		base, held, ok := takeBlock()
+		if !ok {
+			continue
+		}
 		free := isFree("127.0.0.1", base+9)
 		for i := range nodes {
 			for _, derived := range []int{0, 100, 200, 300} {
@@ -118,11 +121,33 @@ func freePorts(t testing.TB, host string, nodes int) int {
 			}
 		}
 		if free {
+			t.Cleanup(func() { held.Close() })
 			return base
 		}
+		held.Close()
 	}
 	t.Fatal("no free ports were found")
 	return 0
+}
+
+// takeBlock takes a block of 400 ports, below those that the system gives to
+// outgoing connections, for as long as the returned file is open: tests of
+// several processes look for ports at the same time.
+func takeBlock() (base int, held io.Closer, ok bool) {
+	dir := filepath.Join(os.TempDir(), "wiber-test-ports")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return 0, nil, false
+	}
+	base = 11000 + 400*rand.IntN(47)
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(base)), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return 0, nil, false
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return 0, nil, false
+	}
+	return base, f, true
 }
 
 func isFree(host string, port int) bool {
