@@ -174,9 +174,8 @@ func BenchmarkMeasureSyncs(b *testing.B) {
 			s.add("syncs/msg/node", float64(m.syncs(node)-before[node])/float64(w.acks))
 		}
 		s.add("acks/s", float64(w.acks)/w.seconds)
-		s.add("foreign-%", w.foreign)
 	}
-	s.report(b, "syncs/msg/node", "acks/s", "foreign-%")
+	s.report(b, "syncs/msg/node", "acks/s")
 	m.stop(syscall.SIGTERM, m.names...)
 }
 
