@@ -17,7 +17,7 @@ import (
 	"github.com/wiber/wiber/topics/wire"
 )
 
-// CreatedBy is the annotation of topics that a first publish made.
+// The annotation of topics that a first publish made.
 const (
 	createdByKey   = "wiber.dev/created-by"
 	createdByValue = "publish"

@@ -43,7 +43,7 @@ type Options struct {
 	Version      string
 }
 
-// Peers are dialled on the port next to the client port that the spec names.
+// peerAddr is where a node is reached by the others.
 func peerAddr(n v1alpha1.NodeSpec) string { return net.JoinHostPort(n.Host, strconv.Itoa(n.PeerPort)) }
 
 // node is a running node: what Run's goroutines share.

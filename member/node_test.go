@@ -15,7 +15,7 @@ import (
 	"github.com/wiber/wiber/timesvc"
 )
 
-// freePorts finds ports that nobody uses; base, base+100, base+200 of each.
+// testCluster is a cluster in a temporary folder, on ports that nobody uses.
 func testCluster(t *testing.T, nodes int) *v1alpha1.Cluster {
 	t.Helper()
 	c := v1alpha1.NewCluster()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// runToEnd starts a node that must end by itself, and returns how.
+// ends waits for a node that must end by itself, and returns how it did.
 func (n *testNode) ends(t *testing.T) error {
 	t.Helper()
 	select {
