@@ -17,6 +17,7 @@ const (
 	KindCluster = "Cluster"
 	KindNode    = "Node"
 	KindTopic   = "Topic"
+	KindEvent   = "Event"
 )
 
 // AnnotationCreatedBy marks topics that nobody declared; its value is then
@@ -45,8 +46,8 @@ func (t *TypeMeta) Type() *TypeMeta { return t }
 type ObjectMeta struct {
 	// Name is the object's name: a cluster's, a node's id, a topic's.
 	Name string `json:"name,omitempty"`
-	// Namespace is the name of the cluster a Node or a Topic belongs to. A
-	// Cluster has none.
+	// Namespace is the name of the cluster a Node, a Topic or an Event belongs to.
+	// A Cluster has none.
 	Namespace string `json:"namespace,omitempty"`
 	// UID tells an object from a later one of the same name.
 	UID string `json:"uid,omitempty"`
@@ -74,7 +75,7 @@ func (m ObjectMeta) clone() ObjectMeta {
 	return m
 }
 
-// Object is any object of this API: *Cluster, *Node or *Topic.
+// Object is any object of this API: *Cluster, *Node, *Topic or *Event.
 type Object interface {
 	Type() *TypeMeta
 	Meta() *ObjectMeta
@@ -93,11 +94,12 @@ type List[T any] struct {
 	Items    []T      `json:"items"`
 }
 
-// ClusterList, NodeList and TopicList are the lists of the kinds.
+// ClusterList, NodeList, TopicList and EventList are the lists of the kinds.
 type (
 	ClusterList = List[Cluster]
 	NodeList    = List[Node]
 	TopicList   = List[Topic]
+	EventList   = List[Event]
 )
 
 // NewList returns the list of the given kind (KindNode gives a NodeList) that
