@@ -80,8 +80,12 @@ func (c *Controller) makeNodes(cl *v1alpha1.Cluster) error {
 			ObjectMeta: v1alpha1.ObjectMeta{Name: spec.ID, Namespace: cl.Name, Labels: spec.Labels},
 			Spec:       spec,
 		}
-		if _, err := c.store.Put(obj, false); err != nil {
+		result, err := c.store.Put(obj, false)
+		if err != nil {
 			return fmt.Errorf("make node %s: %w", spec.ID, err)
+		}
+		if result == store.Created {
+			c.normal(key{cl.Name, spec.ID}, v1alpha1.EventCreated, "on %s", address(spec, spec.Port))
 		}
 		c.mu.Lock()
 		c.nodeLocked(key{cl.Name, spec.ID})
@@ -127,6 +131,9 @@ func (c *Controller) forgetNode(k key) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
+	if err == nil {
+		c.normal(k, v1alpha1.EventDeleted, "it is not in the spec any more, and has no process")
+	}
 	return err
 }
 
@@ -160,6 +167,7 @@ func (c *Controller) forgetCluster(cl *v1alpha1.Cluster) error {
 	}
 	c.publishLocked()
 	c.log.Info("cluster deleted", "cluster", cl.Name)
+	c.deleted(cl)
 	return nil
 }
 

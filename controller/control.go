@@ -122,6 +122,7 @@ func (c *Controller) Kill(ctx context.Context, cluster, id string, sig syscall.S
 		return v1alpha1.Conflict(v1alpha1.KindNode, id, "it has no process")
 	}
 	pid := p.Identity().PID
+	c.normal(k, v1alpha1.EventKilling, "pid %d gets %s, as somebody asked", pid, proc.SignalName(sig))
 	c.log.Warn("signal to a node", "cluster", k.cluster, "node", id, "pid", pid, "signal", proc.SignalName(sig))
 	if err := p.Signal(sig); err != nil && !errors.Is(err, proc.ErrGone) {
 		return fmt.Errorf("signal node %s: %w", id, err)
@@ -175,7 +176,7 @@ func (c *Controller) Restart(ctx context.Context, cluster, id string, force bool
 		if !force {
 			refusal += "; --force (?force=true) restarts it all the same"
 		}
-		return v1alpha1.Conflict(v1alpha1.KindNode, id, refusal)
+		return c.refused(k, false, v1alpha1.Conflict(v1alpha1.KindNode, id, refusal))
 	}
 	c.log.Info("restart of a node", "cluster", k.cluster, "node", id, "force", force)
 	c.queue.Add(k)
@@ -214,7 +215,7 @@ func (c *Controller) Stop(ctx context.Context, cluster, id string) error {
 	n := c.nodeLocked(key{cl.Name, id})
 	c.mu.Unlock()
 	if refusal != "" {
-		return v1alpha1.Conflict(v1alpha1.KindNode, id, refusal)
+		return c.refused(n.key, false, v1alpha1.Conflict(v1alpha1.KindNode, id, refusal))
 	}
 	if err := c.setStopped(cl.Name, true, id); err != nil {
 		return err
@@ -382,7 +383,8 @@ func (c *Controller) setStopped(cluster string, stopped bool, ids ...string) err
 	}
 	setStopped(cl, stopped, ids...)
 	cl.ResourceVersion = ""
-	_, err = c.store.Put(cl, false)
+	result, err := c.store.Put(cl, false)
+	c.applied(cl, result, err)
 	return apiError(cl, err)
 }
 

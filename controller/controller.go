@@ -54,15 +54,17 @@ const (
 type Controller struct {
 	o     Options
 	store *store.Store
-	procs proc.Processes
-	clock timesvc.Clock
-	log   *slog.Logger
-	queue workqueue.TypedRateLimitingInterface[key]
-	exe   string
-	endc  chan struct{} // closed when the controller shall end
-	end   func()
-	wg    sync.WaitGroup // watchers of processes; they end with ctx
-	ctx   context.Context
+	// events is the one way in which anything here says what happened.
+	events *recorder
+	procs  proc.Processes
+	clock  timesvc.Clock
+	log    *slog.Logger
+	queue  workqueue.TypedRateLimitingInterface[key]
+	exe    string
+	endc   chan struct{} // closed when the controller shall end
+	end    func()
+	wg     sync.WaitGroup // watchers of processes; they end with ctx
+	ctx    context.Context
 
 	applyMu sync.Mutex // one PUT or DELETE of a cluster at a time
 	fileMu  sync.Mutex // one writer of cluster files at a time
@@ -125,6 +127,7 @@ func Run(ctx context.Context, o Options) error {
 	var wg sync.WaitGroup
 	serveErr := make(chan error, 1)
 	wg.Go(func() { serveErr <- server.Serve(listener) })
+	wg.Go(func() { c.events.run(ctx) })
 	for range workers {
 		wg.Go(c.runWorker)
 	}
@@ -148,6 +151,7 @@ func Run(ctx context.Context, o Options) error {
 	c.queue.ShutDown()
 	wg.Wait()
 	c.wg.Wait()
+	c.events.flush()
 	c.log.Info("controller ended", "pid", os.Getpid())
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -171,11 +175,12 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 func newController(ctx context.Context, o Options, st *store.Store, exe string) *Controller {
 	endc := make(chan struct{})
 	return &Controller{
-		o:     o,
-		store: st,
-		procs: o.Processes,
-		clock: o.Clock,
-		log:   o.Logger,
+		o:      o,
+		store:  st,
+		events: newRecorder(st, o.Clock, o.Logger),
+		procs:  o.Processes,
+		clock:  o.Clock,
+		log:    o.Logger,
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[key](errorMin, errorMax)),
 		exe:      exe,
@@ -223,6 +228,9 @@ func (c *Controller) reconcile(ctx context.Context, k key) (again time.Duration,
 // processes that live, and replaces what an earlier controller wrote about nodes
 // that it can say nothing about any more.
 func (c *Controller) firstLook() error {
+	if err := c.events.load(); err != nil {
+		return err
+	}
 	clusters, _, err := store.List[v1alpha1.Cluster](c.store, v1alpha1.KindCluster, "")
 	if err != nil {
 		return err

@@ -23,6 +23,9 @@
 // asks for by name (kill, restart, stop, down) is done to it too, after its
 // identity was compared. When it ends it is started like any other.
 //
+// Whatever happens to an object is told by Controller.normal or warning; the
+// recorder in events.go writes it.
+//
 // Lock order: Controller.applyMu, then Controller.mu. applyMu is held while a
 // cluster's spec is changed: checks, write of the store and the making of Node
 // objects. mu guards what the workers share; it is never held across I/O but a

@@ -137,6 +137,7 @@ func (w *world) begin() {
 	}
 	st.Watch(c.storeChanged)
 	var wg sync.WaitGroup
+	wg.Go(func() { c.events.run(ctx) })
 	for range workers {
 		wg.Go(c.runWorker)
 	}
@@ -146,6 +147,7 @@ func (w *world) begin() {
 		c.queue.ShutDown()
 		wg.Wait()
 		c.wg.Wait()
+		c.events.flush()
 		w.fake.Close()
 		if err := st.Close(); err != nil {
 			w.t.Error(err)

@@ -167,6 +167,7 @@ func (c *Controller) load(n *node) error {
 	m.notUntil, m.why = 0, how.How
 	m.run.Halted, m.run.HaltedUnder = outcome.Halted, wantedHash(&cl.Spec, n.key.node)
 	m.run.LastTermination = &v1alpha1.Termination{ExitCode: -1, Reason: how.How, At: v1alpha1.MicroTime{Time: c.clock.Now()}}
+	c.warning(n.key, v1alpha1.EventExited, "pid %d ended while no controller looked", run.Process.PID)
 	return c.store.PutRun(m.run)
 }
 
@@ -227,6 +228,7 @@ func (c *Controller) seeEnd(n *node, cl *v1alpha1.Cluster) error {
 		return err // nothing is forgotten: the next pass sees the end again
 	}
 	log := c.log.With("cluster", n.key.cluster, "node", n.key.node, "pid", pid, "reason", how.How)
+	c.exited(n.key, pid, how, run)
 	if how.Asked {
 		log.Info("node stopped")
 	} else {
@@ -258,12 +260,14 @@ func (c *Controller) probe(ctx context.Context, n *node, cl *v1alpha1.Cluster) {
 	}
 	if err != nil {
 		m.misses++
+		c.readiness(n, err)
 		m.ready = false
 		m.notReady = "it does not answer: " + briefly(err)
 		return
 	}
 	m.misses = 0
 	m.status = st
+	c.readiness(n, ready)
 	m.ready = ready == nil
 	m.notReady = ""
 	var nr *notReadyError
@@ -350,6 +354,7 @@ func (c *Controller) act(ctx context.Context, n *node, a plan.Action) {
 	switch a.Kind {
 	case plan.Start:
 		m.attempts++
+		c.normal(n.key, v1alpha1.EventStarting, "%s", a.Reason)
 		err := c.start(ctx, n)
 		if err == nil {
 			m.failure = ""
@@ -362,12 +367,15 @@ func (c *Controller) act(ctx context.Context, n *node, a plan.Action) {
 		m.notUntil, m.why = c.clock.Mono()+delay, m.failure
 		m.run.NextStart = c.clock.Now().Add(delay)
 		log.Warn("node cannot be started", "err", err, "delay", delay)
+		c.warning(n.key, v1alpha1.EventStartFailed, "%v", err)
 	case plan.Stop:
 		m.stopping = true
 		log.Info("node is asked to end", "pid", m.process.Identity().PID)
+		c.normal(n.key, v1alpha1.EventDraining, "pid %d is asked to end: %s", m.process.Identity().PID, a.Reason)
 		c.signal(n, syscall.SIGTERM)
 	case plan.Kill:
 		log.Warn("node is killed", "pid", m.process.Identity().PID)
+		c.warning(n.key, v1alpha1.EventKilling, "pid %d gets SIGKILL: %s", m.process.Identity().PID, a.Reason)
 		c.signal(n, syscall.SIGKILL)
 	case plan.Wait:
 	}
@@ -443,6 +451,7 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	run.Process = &id
 	n.machine.run = run
 	c.attach(n, p, false)
+	c.normal(n.key, v1alpha1.EventStarted, "pid %d", id.PID)
 	if err := c.store.PutRun(run); err != nil {
 		c.log.Error("the start of a node is not recorded", "cluster", n.key.cluster, "node", n.key.node, "pid", id.PID, "err", err)
 	}

@@ -70,7 +70,7 @@ func (c *Controller) PutCluster(cl *v1alpha1.Cluster, dryRun bool) (apiserver.Pu
 		return apiserver.Put{}, v1alpha1.Conflict(v1alpha1.KindCluster, cl.Name, "it is being deleted; try again when it is gone")
 	}
 	if err := c.admit(cl, old); err != nil {
-		return apiserver.Put{}, err
+		return apiserver.Put{}, c.refusedApply(cl, old, dryRun, err)
 	}
 	delete(cl.Annotations, purgeAnnotation)
 	result, err := c.store.Put(cl, dryRun)
@@ -78,6 +78,7 @@ func (c *Controller) PutCluster(cl *v1alpha1.Cluster, dryRun bool) (apiserver.Pu
 		return apiserver.Put{}, apiError(cl, err)
 	}
 	if !dryRun {
+		c.applied(cl, result, nil)
 		if err := c.makeNodes(cl); err != nil { // so that whoever looks next sees them
 			return apiserver.Put{}, err
 		}
@@ -174,6 +175,7 @@ func (c *Controller) DeleteCluster(ctx context.Context, name string, withData, d
 		return err
 	}
 	c.log.Info("cluster is being deleted", "cluster", name, "purge", withData)
+	c.normal(key{cluster: name}, v1alpha1.EventDeleting, "%s", deleting(withData))
 	return c.wait(ctx, func() (bool, error) {
 		now, err := c.cluster(name)
 		if v1alpha1.ReasonOf(err) == v1alpha1.ReasonNotFound {

@@ -103,6 +103,13 @@ func (c *Controller) PutTopic(ctx context.Context, cluster string, t *v1alpha1.T
 	if said := store.Result(header.Get(resultHeader)); slices.Contains([]store.Result{store.Created, store.Configured, store.Unchanged}, said) {
 		result = said
 	}
+	switch result {
+	case store.Created:
+		c.topicEvent(now, v1alpha1.EventCreated, "somebody applied it")
+	case store.Configured:
+		c.topicEvent(now, v1alpha1.EventConfigured, "somebody changed it")
+	case store.Unchanged:
+	}
 	return apiserver.Put{Object: now, Result: string(result)}, nil
 }
 
@@ -146,6 +153,9 @@ func (c *Controller) DeleteTopic(ctx context.Context, cluster, name string, allo
 		r.query = url.Values{"allow-data-loss": {"true"}}
 	}
 	_, err = c.askNodes(ctx, cl, r, nil)
+	if err == nil {
+		c.topicEvent(&v1alpha1.Topic{ObjectMeta: v1alpha1.ObjectMeta{Name: name, Namespace: cl.Name}}, v1alpha1.EventDeleted, "somebody deleted it, with its messages")
+	}
 	return err
 }
 

@@ -47,6 +47,11 @@ type Backend interface {
 	Nodes(cluster string) (v1alpha1.NodeList, error)
 	Node(cluster, name string) (*v1alpha1.Node, error)
 
+	// Events lists the events of one cluster, or of all, in the order in which they
+	// last happened; only those of one object if its kind is given.
+	Events(cluster string, object v1alpha1.ObjectReference) (v1alpha1.EventList, error)
+	Event(cluster, name string) (*v1alpha1.Event, error)
+
 	Topics(ctx context.Context, cluster string) (v1alpha1.TopicList, error)
 	Topic(ctx context.Context, cluster, name string) (*v1alpha1.Topic, error)
 	// PutTopic creates or changes a topic in the catalogue of its cluster.

@@ -9,13 +9,14 @@
 //	POST /cluster/node/{id}/restart[?force=true]  drain, stop, start
 //	POST /cluster/node/{id}/stop | start          change what is wanted
 //	GET | PUT | DELETE /apis/wiber.dev/v1alpha1/{clusters|nodes|topics}[/{name}]
+//	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
 //
 // Every path but the first line takes ?cluster=, needed only while several
 // clusters make it unclear what is meant. A PUT takes ?dryRun=All and says in
 // the header Wiber-Result whether the object was created, configured or left
 // unchanged; what the person should know besides is in Warning headers. DELETE
 // takes dryRun too, for a cluster ?purge-data=true, and for a topic
-// ?allow-data-loss=true. A parameter that a path does not know is refused:
+// ?allow-data-loss=true. Events take ?for=node/n2. A parameter that a path does not know is refused:
 // nothing is accepted without effect.
 //
 // Errors under /apis are a metav1.Status, elsewhere
@@ -115,6 +116,7 @@ func Handler(o Options) http.Handler {
 	s.route(mux, "/readyz", methods{http.MethodGet: {ok, nil}})
 	s.routeControl(mux)
 	s.routeObjects(mux)
+	s.routeEvents(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, v1alpha1.NewStatus(v1alpha1.ReasonNotFound, "there is nothing at %s", r.URL.Path))
 	})

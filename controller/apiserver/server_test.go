@@ -74,6 +74,12 @@ func (f *fakeBackend) Nodes(cluster string) (v1alpha1.NodeList, error) {
 func (f *fakeBackend) Node(cluster, name string) (*v1alpha1.Node, error) {
 	return &v1alpha1.Node{}, f.ask("Node(%s,%s)", cluster, name)
 }
+func (f *fakeBackend) Events(cluster string, object v1alpha1.ObjectReference) (v1alpha1.EventList, error) {
+	return v1alpha1.NewList[v1alpha1.Event](v1alpha1.KindEvent, nil), f.ask("Events(%s,%s,%s)", cluster, object.Kind, object.Name)
+}
+func (f *fakeBackend) Event(cluster, name string) (*v1alpha1.Event, error) {
+	return &v1alpha1.Event{}, f.ask("Event(%s,%s)", cluster, name)
+}
 func (f *fakeBackend) Topics(_ context.Context, cluster string) (v1alpha1.TopicList, error) {
 	return v1alpha1.NewList[v1alpha1.Topic](v1alpha1.KindTopic, nil), f.ask("Topics(%s)", cluster)
 }
@@ -160,6 +166,14 @@ func TestRoutes(t *testing.T) {
 		{"GET", api + "topics/orders", "", "Topic(,orders)", 200},
 		{"PUT", api + "topics/orders?cluster=demo", topicBody, "PutTopic(demo,orders,4 partitions,false)", 201},
 		{"DELETE", api + "topics/orders?allow-data-loss=true", "", "DeleteTopic(,orders,true,false)", 200},
+		{"GET", api + "events", "", "Events(,,)", 200},
+		{"GET", api + "events?cluster=demo&for=node/n2", "", "Events(demo,Node,n2)", 200},
+		{"GET", api + "events?for=n2", "", "", 400},
+		{"GET", api + "events?for=pods/n2", "", "", 400},
+		{"GET", api + "events?for=", "", "", 400},
+		{"GET", api + "events/n2.2a", "", "Event(,n2.2a)", 200},
+		{"GET", "/events?for=topics/orders", "", "Events(,Topic,orders)", 200},
+		{"DELETE", api + "events/n2.2a", "", "", 405},
 		{"GET", api + "faults", "", "", 404},
 		{"GET", "/apis/wiber.dev/v1/clusters", "", "", 404},
 	} {

@@ -1,5 +1,5 @@
 // Package store keeps what the controller must not forget: the wanted objects
-// with their status, and a record of every process it started.
+// with their status, a record of every process it started, and the last events.
 //
 // An object is a Cluster or a Node of manifests/v1alpha1. Every change of one
 // gives it a new resourceVersion; a change of its spec also counts its
@@ -14,6 +14,8 @@
 //	                        the status.
 //	VersionsRise:           no resourceVersion is given twice, in any life of the
 //	                        file.
+//	EventsAreBounded:       of each cluster the last EventsPerCluster events are
+//	                        kept, and no others.
 //
 // One bbolt file, docs/format/controller.md, holds all of it.
 //
@@ -111,6 +113,9 @@ type Store struct {
 	clock timesvc.Clock
 	uid   func() string
 
+	writeMu sync.Mutex // one writer of objects or events at a time; guards rings
+	rings   rings
+
 	mu      sync.Mutex // guards watch and watchID
 	watch   map[int]func(Key)
 	watchID int
@@ -132,7 +137,14 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("store: open %s: %w; if it is damaged, move it away: running nodes are found by their ports", path, err)
 	}
 	s := &Store{db: db, clock: o.Clock, uid: o.NewUID, watch: map[int]func(Key){}}
-	if err := db.Update(func(tx *bbolt.Tx) error { return prepare(tx, path) }); err != nil {
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if err := prepare(tx, path); err != nil {
+			return err
+		}
+		s.rings = loadRings(tx)
+		return nil
+	})
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
@@ -148,12 +160,13 @@ func prepare(tx *bbolt.Tx, path string) error {
 		if n := binary.BigEndian.Uint64(v); n != format {
 			return &FormatError{Path: path, Format: n}
 		}
-		return nil
+		_, err := tx.CreateBucketIfNotExists(eventsBucket) // younger than the format
+		return err
 	}
 	if k, _ := tx.Cursor().First(); k != nil {
 		return fmt.Errorf("store: %s is no state of a controller; choose another state folder", path)
 	}
-	for _, name := range [][]byte{metaBucket, objectsBucket, runsBucket} {
+	for _, name := range [][]byte{metaBucket, objectsBucket, runsBucket, eventsBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -407,6 +420,8 @@ func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (changed bool, err 
 	if strings.Contains(k.Namespace+k.Name, sep) || k.Name == "" || k.Kind == "" {
 		return fmt.Errorf("store: %q is no name of an object", k.Name)
 	}
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
 	var changed bool
 	err := s.db.Update(func(tx *bbolt.Tx) (err error) {
 		if changed, err = f(tx); err != nil {
