@@ -78,6 +78,7 @@ var doors = map[string][]string{
 var testDoors = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kmsg": {"topics/batch", "topics/client", "topics/server", "cmd/e2e"},
 	"github.com/rogpeppe/go-internal":   {"cmd/…"},
+	"github.com/evanw/esbuild":          {"ui"},
 	"github.com/cockroachdb/datadriven": {"raftnode/…", "topics/…", "controller/…", "member/…", "timesvc"},
 }
 

@@ -48,11 +48,12 @@ const (
 	Listen       = "listen"
 	State        = "state"
 	AllowedHosts = "allowed-hosts"
+	UIDir        = "ui-dir"
 	DataRoot     = "data-root"
 	Nodes        = "nodes"
 )
 
-var names = []string{Server, Cluster, Output, NoHeaders, Listen, State, AllowedHosts, DataRoot, Nodes}
+var names = []string{Server, Cluster, Output, NoHeaders, Listen, State, AllowedHosts, UIDir, DataRoot, Nodes}
 
 // The defaults that do not depend on the environment.
 const (
@@ -80,6 +81,9 @@ type Config struct {
 	// AllowedHosts are values of the Host header that the controller accepts
 	// beside loopback names and the address it listens on.
 	AllowedHosts []string
+	// UIDir is a folder whose files the controller serves as its page; empty is
+	// the page in the program.
+	UIDir string
 	// DataRoot is the folder of the nodes' folders for a node that is started
 	// by hand; empty is what its cluster says.
 	DataRoot string
@@ -250,6 +254,7 @@ func (l *loader) config(file string) (Config, error) {
 	c.Output = text(Output)
 	c.Listen = text(Listen)
 	c.State = text(State)
+	c.UIDir = text(UIDir)
 	c.DataRoot = text(DataRoot)
 	c.AllowedHosts = list(AllowedHosts, nil)
 	c.Nodes = list(Nodes, validAddress)

@@ -23,6 +23,7 @@ import (
 	"github.com/wiber/wiber/controller/store"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/timesvc"
+	"github.com/wiber/wiber/ui"
 )
 
 const (
@@ -94,6 +95,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer o.Processes.Close()
+	page, err := ui.New(ui.Options{Dir: o.UIDir})
+	if err != nil {
+		return err
+	}
 	lock, err := lockState(o.State, lockInfo{PID: os.Getpid(), Listen: o.Listen})
 	if err != nil {
 		return err
@@ -122,7 +127,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	stopWatching := st.Watch(c.storeChanged)
 	defer stopWatching()
-	server := apiserver.New(apiserver.Options{Backend: c, Listen: listener.Addr().String(), AllowedHosts: o.AllowedHosts, Logger: o.Logger})
+	server := apiserver.New(apiserver.Options{Backend: c, Listen: listener.Addr().String(), AllowedHosts: o.AllowedHosts, Page: page, Logger: o.Logger})
 
 	var wg sync.WaitGroup
 	serveErr := make(chan error, 1)

@@ -25,6 +25,9 @@ type Options struct {
 	// AllowedHosts are Host header values that are accepted besides loopback
 	// names and the listen address.
 	AllowedHosts []string
+	// UIDir is a folder with the files of the web page, for those who change it;
+	// the page in the program unless given.
+	UIDir string
 	// State is the folder of the controller's own state; DefaultState unless
 	// given. One controller at a time may use it.
 	State string

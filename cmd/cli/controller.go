@@ -40,6 +40,7 @@ func controllerFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String(config.Listen, "", "the `address` to listen on (default 127.0.0.1:8080, or with GATEWAY_PORT that port)")
 	flags.String(config.State, "", "the controller's `folder` (default .data/controller)")
+	flags.String(config.UIDir, "", "serve the web page from this `folder` (its source is ui/web) instead of the program")
 	flags.String(config.AllowedHosts, "", "`names`, separated by commas, that are accepted as Host beside those of this machine")
 }
 
@@ -63,6 +64,7 @@ func (a *app) controllerOptions() (controller.Options, error) {
 		Executable:     executable,
 		DefaultCluster: cluster,
 		AllowedHosts:   a.settings.AllowedHosts,
+		UIDir:          a.settings.UIDir,
 		Clock:          a.clock,
 		Logger:         slog.New(slog.NewTextHandler(a.stderr, nil)),
 		Version:        version(),

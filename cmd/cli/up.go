@@ -15,6 +15,7 @@ import (
 
 	"github.com/wiber/wiber/config"
 	"github.com/wiber/wiber/controller"
+	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -25,6 +26,7 @@ const followEvery = 200 * time.Millisecond
 // upCommand starts everything and stays to show it.
 func (a *app) upCommand() *cobra.Command {
 	var file string
+	var open bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a controller and a cluster, and follow them",
@@ -36,17 +38,18 @@ Where a controller answers already, up applies the file to it and follows it;
 Ctrl-C then ends only the following.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.up(cmd.Context(), file)
+			return a.up(cmd.Context(), file, open)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "the `file` to apply (default: the built-in "+config.ClusterFile+")")
+	cmd.Flags().BoolVar(&open, "open", false, "open the page in a browser when the cluster is ready")
 	controllerFlags(cmd)
 	return cmd
 }
 
 // up finds or starts the controller, applies, follows, and stops what it
 // started.
-func (a *app) up(ctx context.Context, file string) error {
+func (a *app) up(ctx context.Context, file string, open bool) error {
 	documents, err := a.upDocuments(file)
 	if err != nil {
 		return err
@@ -60,7 +63,7 @@ func (a *app) up(ctx context.Context, file string) error {
 	if who == stranger {
 		return strangerError(s.base)
 	}
-	f := &follower{app: a, server: s, seen: map[string]sight{}}
+	f := &follower{app: a, server: s, open: open, seen: map[string]sight{}}
 	if who == isController {
 		fmt.Fprintf(a.stdout, "a controller answers at %s: applying to it and following it\n", s.base)
 		if err := a.send(ctx, s, documents, false); err != nil {
@@ -170,6 +173,7 @@ func (e *endedError) Unwrap() error { return e.err }
 type follower struct {
 	*app
 	server *server
+	open   bool             // show the page in a browser, once
 	seen   map[string]sight // by node
 	ready  bool
 	misses int // looks in a row that nobody answered
@@ -265,8 +269,14 @@ func (f *follower) announce(clusters []v1alpha1.Cluster) {
 	if f.server.base != baseOf(controller.DefaultListen) {
 		flag = " --server " + f.server.base
 	}
-	fmt.Fprintf(f.stdout, "\nThe gateway is at %s\nTry in another terminal:\n  %s pub greetings hello%s\n  %s history greetings%s\n\n",
+	fmt.Fprintf(f.stdout, "\nThe page is at %s\nTry in another terminal:\n  %s pub greetings hello%s\n  %s history greetings%s\n\n",
 		f.server.base, program, flag, program, flag)
+	if f.open {
+		f.open = false
+		if err := proc.Browse(f.server.base + "/"); err != nil {
+			fmt.Fprintf(f.stderr, "%v; open %s in yours\n", err, f.server.base)
+		}
+	}
 }
 
 // programName is what a person types to run this program again. "go run"

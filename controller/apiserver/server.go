@@ -1,6 +1,7 @@
 // Package apiserver answers the controller's HTTP API: control of nodes, and
 // objects in the manner of Kubernetes.
 //
+//	GET  / and /ui/…                              the web page
 //	GET  /healthz /readyz                         the controller itself
 //	GET  /cluster/nodes                           all nodes, sorted by id
 //	POST /cluster/start /cluster/stop             every node
@@ -11,7 +12,7 @@
 //	GET | PUT | DELETE /apis/wiber.dev/v1alpha1/{clusters|nodes|topics}[/{name}]
 //	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
 //
-// Every path but the first line takes ?cluster=, needed only while several
+// Every path but the first two lines takes ?cluster=, needed only while several
 // clusters make it unclear what is meant. A PUT takes ?dryRun=All and says in
 // the header Wiber-Result whether the object was created, configured or left
 // unchanged; what the person should know besides is in Warning headers. DELETE
@@ -45,6 +46,7 @@ import (
 
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/ui"
 )
 
 const (
@@ -74,6 +76,8 @@ type Options struct {
 	Listen string
 	// AllowedHosts are further Host header values, without a port.
 	AllowedHosts []string
+	// Page answers "/" and what is below ui.Prefix; nil for no page.
+	Page http.Handler
 	// Logger gets what goes wrong inside; nil for nothing.
 	Logger *slog.Logger
 }
@@ -117,6 +121,10 @@ func Handler(o Options) http.Handler {
 	s.routeControl(mux)
 	s.routeObjects(mux)
 	s.routeEvents(mux)
+	if o.Page != nil {
+		mux.Handle("/{$}", o.Page)
+		mux.Handle(ui.Prefix, o.Page)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, v1alpha1.NewStatus(v1alpha1.ReasonNotFound, "there is nothing at %s", r.URL.Path))
 	})

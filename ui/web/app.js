@@ -1,0 +1,66 @@
+// Package ui's page. Data comes from data/, one module per source, as signals;
+// views/ shows it; lib/ is what both use. Start reading here.
+import { html, render, effect } from './lib/html.js';
+import { go, route, to } from './lib/router.js';
+import { cluster, loaded, nodes } from './data/objects.js';
+import { Banner, Header, turnTheme } from './views/frame.js';
+import { Dialogs, helpOpen } from './views/dialog.js';
+import { LoadingView, StartView } from './views/start.js';
+import { ClusterView } from './views/cluster.js';
+import { NodeView } from './views/node.js';
+
+function View() {
+  const { view, name } = route.value;
+  if (!loaded.value) return html`<${LoadingView} />`;
+  const stopped = !cluster.value || (nodes.value.length > 0 && nodes.value.every((n) => !n.status?.pid && n.spec?.stopped));
+  if (stopped && (view === 'cluster' || !cluster.value)) return html`<${StartView} />`;
+  switch (view) {
+    case 'cluster':
+      return html`<${ClusterView} />`;
+    case 'node':
+      return html`<${NodeView} id=${name} key=${name} />`;
+    default:
+      return html`<div class="view empty"><h1>There is nothing at this address</h1><p><a href="#/">To the cluster</a></p></div>`;
+  }
+}
+
+function App() {
+  return html`<a class="skip" href="#main" onClick=${skip}>To the content</a><${Header} /><main id="main" tabindex="-1"><${View} /></main><${Banner} /><${Dialogs} />`;
+}
+
+// The fragment is the route, so the link to the content moves the focus itself.
+function skip(e) {
+  e.preventDefault();
+  document.getElementById('main').focus();
+}
+
+// Shortcuts work where no field has the focus. Views add theirs by listening for
+// wiber-key and calling preventDefault.
+let prefix = '';
+addEventListener('keydown', (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector('dialog[open]')) return;
+  const field = e.target.closest?.('input, textarea, select');
+  if (field) {
+    if (e.key === 'Escape') field.blur();
+    return;
+  }
+  const key = prefix + e.key;
+  prefix = '';
+  if (key === 'g') prefix = 'g ';
+  else if (key === 'g c') go('#/');
+  else if (key === '?') helpOpen.value = true;
+  else if (key === 'd') turnTheme();
+  else if (/^[1-9]$/.test(key) && nodes.peek()[key - 1]) go(to('node', nodes.peek()[key - 1].metadata.name));
+  else if (!dispatchEvent(new CustomEvent('wiber-key', { detail: key, cancelable: true }))) e.preventDefault();
+  else return;
+  if (key !== 'Escape') e.preventDefault();
+});
+
+effect(() => {
+  const { view, name } = route.value;
+  document.title = [name || (view === 'cluster' ? cluster.value?.metadata.name : view), 'Wiber'].filter(Boolean).join(' · ');
+});
+
+const place = document.getElementById('app');
+place.textContent = '';
+render(html`<${App} />`, place);

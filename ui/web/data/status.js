@@ -1,0 +1,81 @@
+// Each running node's own /v1/status, read about each second while somebody looks.
+import { effect, signal } from '../lib/html.js';
+import { get, path } from './api.js';
+import { visible } from './link.js';
+import { clusterName, nodes } from './objects.js';
+
+const every = 1000;
+
+// statuses is a Map from node to {at, data} of the last answer; a node that does
+// not answer any more is not in it.
+export const statuses = signal(new Map());
+
+let wanted = 0; // views that look
+
+// useStatuses polls while a view is shown: call it in an effect.
+export function pollStatuses() {
+  wanted++;
+  if (wanted === 1) turn();
+  return () => {
+    wanted--;
+  };
+}
+
+let timer;
+async function turn() {
+  clearTimeout(timer);
+  if (wanted === 0) return;
+  if (visible.peek()) {
+    const running = nodes.peek().filter((n) => n.status?.pid).map((n) => n.metadata.name);
+    const answers = await Promise.all(running.map(one));
+    statuses.value = new Map(answers.filter(Boolean));
+  }
+  if (wanted > 0) timer = setTimeout(turn, every);
+}
+
+async function one(node) {
+  try {
+    const data = await get(path(`/nodes/${encodeURIComponent(node)}/v1/status`, { cluster: clusterName.peek() }), { timeout: 3000 });
+    return [node, { at: Date.now(), data }];
+  } catch {
+    return null;
+  }
+}
+
+// A process that appears is asked at once.
+let pids = '';
+effect(() => {
+  const now = nodes.value.map((n) => n.status?.pid || 0).join();
+  if (now !== pids) {
+    pids = now;
+    turn();
+  }
+});
+
+// groupsOf joins what the nodes say about each raft group: its leader by the
+// highest term that somebody states, and for each node how far it is.
+export function groupsOf(nodes, statuses, shards) {
+  const ids = ['catalogue', ...Array.from({ length: shards }, (_, i) => String(i))];
+  return ids.map((id) => {
+    const group = { id, leader: '', term: 0, commit: 0, members: new Map() };
+    for (const [node, { data }] of statuses) {
+      const g = data.groups?.find((g) => g.id === id);
+      if (!g) continue;
+      group.members.set(node, { role: g.role, applied: g.applied, commit: g.commit });
+      if (g.term >= group.term && g.leader) {
+        group.term = g.term;
+        group.leader = g.leader;
+      }
+      group.commit = Math.max(group.commit, g.commit);
+    }
+    const leading = statuses.get(group.leader)?.data.groups?.find((g) => g.id === id && g.role === 'leader');
+    for (const f of leading?.followers || []) {
+      group.members.set(f.node, { ...group.members.get(f.node), lag: f.lag, active: f.active });
+    }
+    if (statuses.size === 0) {
+      group.leader = nodes.find((n) => n.status?.leaderOf?.includes(id))?.metadata.name || '';
+      if (id === 'catalogue') group.term = Math.max(0, ...nodes.map((n) => n.status?.term || 0));
+    }
+    return group;
+  });
+}

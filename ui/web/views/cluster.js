@@ -1,0 +1,47 @@
+// The first view: the cluster at a glance, and what can be done to its nodes.
+import { html, useEffect } from '../lib/html.js';
+import { since } from '../lib/format.js';
+import { Phase, reason } from '../lib/phase.js';
+import { to } from '../lib/router.js';
+import { cluster, nodes, second } from '../data/objects.js';
+import { groupsOf, pollStatuses, statuses } from '../data/status.js';
+import { Actions, Refusal } from './actions.js';
+import { Clocks } from './clocks.js';
+import { Groups } from './groups.js';
+import { Picture } from './picture.js';
+
+export function ClusterView() {
+  useEffect(pollStatuses, []);
+  second.value;
+  const all = nodes.value;
+  const said = statuses.value;
+  const groups = groupsOf(all, said, cluster.value.spec?.shards || 0);
+  return html`<div class="view cluster">
+    <h1 class="sr">Cluster ${cluster.value.metadata.name}</h1>
+    <div class="left">
+      <${Picture} nodes=${all} groups=${groups} statuses=${said} />
+      <${Groups} nodes=${all} groups=${groups} detailed=${said.size > 0} />
+    </div>
+    <div class="right">
+      <section class="panel" aria-labelledby="nodes-h">
+        <h2 id="nodes-h">Nodes</h2>
+        <ul class="nodes">${all.map((n) => html`<${Row} key=${n.metadata.name} node=${n} />`)}</ul>
+      </section>
+      <${Clocks} nodes=${all} statuses=${said} />
+    </div>
+  </div>`;
+}
+
+function Row({ node }) {
+  const id = node.metadata.name;
+  const s = node.status || {};
+  return html`<li>
+    <div class="line">
+      <a class="name" href=${to('node', id)}>${id}</a>
+      <${Phase} node=${node} />
+      <${Actions} node=${node} />
+    </div>
+    <p class="sub num">${reason(node) || html`${s.pid ? `pid ${s.pid} · up ${since(s.startedAt)} · ` : ''}restarts ${s.restarts || 0}`}</p>
+    <${Refusal} id=${id} />
+  </li>`;
+}

@@ -1,0 +1,131 @@
+// The cluster as a picture: nodes on a ring, a line for each pair, drawn in the
+// pixels of its place so that text keeps its size.
+import { html, useLayoutEffect, useRef, useState } from '../lib/html.js';
+import { count, micros } from '../lib/format.js';
+import { look, words } from '../lib/phase.js';
+import { to } from '../lib/router.js';
+import { groupName } from './groups.js';
+
+// place returns the middle of each of n cards in a box, and their size.
+export function place(n, width, height) {
+  const narrow = width < 560;
+  const w = n > 5 ? (narrow ? 96 : 132) : narrow ? Math.min(150, (width - 40) / 2) : 184;
+  const h = n > 5 ? 72 : 96;
+  if (n === 1) return { w, h, at: [{ x: width / 2, y: height / 2 }] };
+  const rx = Math.min((width - w) / 2 - 8, narrow ? 1000 : 300);
+  const ry = (height - h) / 2 - 8;
+  if (n === 2) return { w, h, at: [-1, 1].map((s) => ({ x: width / 2 + s * Math.min(rx, 220), y: height / 2 })) };
+  const at = Array.from({ length: n }, (_, i) => {
+    const a = -Math.PI / 2 + (2 * Math.PI * i) / n;
+    return { x: width / 2 + rx * Math.cos(a), y: height / 2 + ry * Math.sin(a) };
+  });
+  // An odd ring does not reach the bottom: stretch it over the height.
+  const low = Math.max(...at.map((p) => p.y));
+  const stretch = (height - h - 16) / (low - at[0].y);
+  for (const p of at) p.y = at[0].y + (p.y - at[0].y) * stretch;
+  return { w, h, at };
+}
+
+// linkState says of a pair whether both ends hold their link, and since when not.
+function linkState(a, b, statuses) {
+  const broken = [];
+  for (const [from, dest] of [[a, b], [b, a]]) {
+    const said = statuses.get(from)?.data.links?.find((l) => l.node === dest);
+    if (said && !said.up) broken.push(`${from}→${dest}`);
+  }
+  return broken;
+}
+
+export function Picture({ nodes, groups, statuses }) {
+  const ref = useRef();
+  const [size, setSize] = useState(null);
+  useLayoutEffect(() => {
+    const measure = () => setSize([ref.current.clientWidth, ref.current.clientHeight]);
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, []);
+  return html`<div class="picture" ref=${ref}>${size && nodes.length > 0 && html`<${Drawing} ...${{ nodes, groups, statuses, width: size[0], height: size[1] }} />`}</div>`;
+}
+
+function Drawing({ nodes, groups, statuses, width, height }) {
+  const { w, h, at } = place(nodes.length, width, height);
+  const lines = [];
+  nodes.forEach((a, i) => {
+    for (let j = i + 1; j < nodes.length; j++) {
+      const b = nodes[j];
+      const [an, bn] = [a.metadata.name, b.metadata.name];
+      const off = !a.status?.pid || !b.status?.pid;
+      const broken = off ? [] : linkState(an, bn, statuses);
+      const p = at[i];
+      const q = at[j];
+      lines.push(html`<g key=${an + bn}>
+        <line x1=${p.x} y1=${p.y} x2=${q.x} y2=${q.y} class=${broken.length ? 'link broken' : off ? 'link off' : 'link'} />
+        ${broken.length > 0 && html`<${Broken} x=${(p.x + q.x) / 2} y=${(p.y + q.y) / 2} text=${broken.join(' ')} />`}
+      </g>`);
+    }
+  });
+  return html`<svg width=${width} height=${height} viewBox="0 0 ${width} ${height}" role="group" aria-label="The nodes of the cluster">
+    ${lines}
+    ${nodes.map((n, i) => html`<${Card} key=${n.metadata.name} node=${n} x=${at[i].x - w / 2} y=${at[i].y - h / 2} w=${w} h=${h} groups=${groups} status=${statuses.get(n.metadata.name)?.data} />`)}
+  </svg>`;
+}
+
+function Broken({ x, y, text }) {
+  const w = text.length * 7 + 30;
+  return html`<g class="brokenlabel">
+    <rect x=${x - w / 2} y=${y - 11} width=${w} height="22" rx="11" />
+    <text x=${x} y=${y + 4} text-anchor="middle">✕ ${text}</text>
+  </g>`;
+}
+
+function Card({ node, x, y, w, h, groups, status }) {
+  const id = node.metadata.name;
+  const s = node.status || {};
+  const [sign, tone] = look(s.phase);
+  const leads = groups.filter((g) => g.leader === id && s.pid).map((g) => g.id);
+  const small = h < 90;
+  const clock = status?.clock;
+  const says = words(node);
+  const label = `${id}: ${says}${leads.length ? `, leads ${leads.map(groupName).join(', ')}` : ''}${s.pid ? `, lag ${s.lag || 0}` : ''}`;
+  const cut = Math.floor((w - 62) / 6.6);
+  return html`<a href=${to('node', id)} aria-label=${label} class="card tone-${tone}">
+    <title>${label}</title>
+    <rect class="body" x=${x} y=${y} width=${w} height=${h} rx="8" />
+    <text x=${x + 12} y=${y + 22} class="sign">${sign}</text>
+    <text x=${x + 28} y=${y + 22} class="id">${id}</text>
+    <text x=${x + w - 12} y=${y + 22} text-anchor="end" class="state">${small || says.length > cut ? short(node, says, cut) : says}</text>
+    <${Cells} x=${x + 12} y=${y + 34} w=${w - 24} groups=${groups} leads=${leads} />
+    ${!small && html`<text x=${x + 12} y=${y + 70} class="num">${s.pid ? `term ${count(s.term || 0)} · lag ${count(s.lag || 0)}` : s.restarts ? `restarts ${s.restarts}` : ''}</text>`}
+    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${clock && s.pid ? clockWords(clock) : ''}</text>`}
+    ${small && html`<text x=${x + 12} y=${y + 64} class="num">${s.pid ? `lag ${count(s.lag || 0)}` : ''}</text>`}
+  </a>`;
+}
+
+// short keeps a countdown when the whole sentence has no room.
+function short(node, says, cut) {
+  if (says.length <= cut) return says;
+  const n = /\d+ s/.exec(says);
+  return n ? `${says.split(/[ ,]/)[0]}, ${n[0]}` : says.split(/[ ,]/)[0];
+}
+
+export function clockWords(clock) {
+  if (!clock || clock.eps === undefined) return '';
+  if (clock.eps < 0) return 'clock unsynchronised';
+  return `clock ${micros(clock.offsetMicros || 0, true)} ± ${micros(clock.eps)}`;
+}
+
+// Cells are the groups in a row: filled where the node leads.
+function Cells({ x, y, w, groups, leads }) {
+  const gap = 3;
+  const cell = Math.min(22, (w - gap * (groups.length - 1)) / groups.length);
+  if (cell < 9) return html`<text x=${x} y=${y + 14} class="num">leads ${leads.length} of ${groups.length}</text>`;
+  return groups.map((g, i) => {
+    const on = leads.includes(g.id);
+    return html`<g class=${on ? 'cell on' : 'cell'}>
+      <rect x=${x + i * (cell + gap)} y=${y} width=${cell} height="20" rx="4" />
+      ${cell > 13 && html`<text x=${x + i * (cell + gap) + cell / 2} y=${y + 14} text-anchor="middle">${g.id === 'catalogue' ? 'C' : g.id}</text>`}
+    </g>`;
+  });
+}
