@@ -165,6 +165,7 @@ func (c *Controller) forgetCluster(cl *v1alpha1.Cluster) error {
 	for _, n := range c.nodesLocked(cl.Name) {
 		delete(c.nodes, n.key)
 	}
+	c.observed.forget(cl.Name)
 	c.publishLocked()
 	c.log.Info("cluster deleted", "cluster", cl.Name)
 	c.deleted(cl)

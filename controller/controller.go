@@ -72,6 +72,7 @@ type Controller struct {
 
 	mu       sync.Mutex
 	nodes    map[key]*node
+	observed observed
 	down     string        // why all nodes of all clusters are to be stopped; usually empty
 	changedc chan struct{} // closed, and made anew, when something was published
 }
@@ -193,6 +194,7 @@ func newController(ctx context.Context, o Options, st *store.Store, exe string) 
 		end:      sync.OnceFunc(func() { close(endc) }),
 		ctx:      ctx,
 		nodes:    map[key]*node{},
+		observed: newObserved(),
 		changedc: make(chan struct{}),
 	}
 }
@@ -240,6 +242,11 @@ func (c *Controller) firstLook() error {
 	if err != nil {
 		return err
 	}
+	nodes, _, err := store.List[v1alpha1.Node](c.store, v1alpha1.KindNode, "")
+	if err != nil {
+		return err
+	}
+	c.observed.remember(nodes)
 	for _, cl := range clusters {
 		if err := c.makeNodes(&cl); err != nil {
 			return err

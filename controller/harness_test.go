@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"os"
@@ -40,7 +41,9 @@ type fakeNodes struct {
 	dataDir  map[string]string
 	unready  map[string]string // node -> why
 	hung     map[string]bool
-	identity map[string]nodeIdentity // address -> answer of somebody else
+	identity map[string]nodeIdentity      // address -> answer of somebody else
+	leads    groupLeader                  // of every group; n1 in term 3 unless set
+	gossip   map[string]map[string]string // node -> how it sees the others
 	topic    func(addr string, r topicRequest, into any) (http.Header, error)
 }
 
@@ -73,14 +76,27 @@ func (f *fakeNodes) Ready(_ context.Context, addr string) error {
 
 func (f *fakeNodes) Status(_ context.Context, addr string) (nodeStatus, error) {
 	id, _, err := f.node(addr)
-	role, leader := "follower", "n1"
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	role, leader, term := "follower", cmp.Or(f.leads.node, "n1"), cmp.Or(f.leads.term, 3)
 	if id == leader {
 		role = "leader"
 	}
-	return nodeStatus{Node: id, Cluster: "demo", Version: "test", Incarnation: 7, Groups: []groupStatus{
-		{ID: catalogue, Role: role, Leader: leader, Term: 3, Commit: 100, Applied: 90},
-		{ID: "0", Role: role, Leader: leader, Term: 4, Commit: 50, Applied: 50},
+	var gossip []gossipStatus
+	for node, state := range f.gossip[id] {
+		gossip = append(gossip, gossipStatus{node, state})
+	}
+	return nodeStatus{Node: id, Cluster: "demo", Version: "test", Incarnation: 7, Gossip: gossip, Groups: []groupStatus{
+		{ID: catalogue, Role: role, Leader: leader, Term: term, Commit: 100, Applied: 90},
+		{ID: "0", Role: role, Leader: leader, Term: term + 1, Commit: 50, Applied: 50},
 	}}, err
+}
+
+// groupLeader is who leads the catalogue, and in which term; shard 0 is led by
+// the same in the next one.
+type groupLeader struct {
+	node string
+	term uint64
 }
 
 func (f *fakeNodes) Identity(_ context.Context, addr string) (nodeIdentity, error) {
@@ -273,4 +289,10 @@ func refused(t *testing.T, err error, reason v1alpha1.StatusReason, says string)
 	if v1alpha1.ReasonOf(err) != reason || !strings.Contains(err.Error(), says) {
 		t.Fatalf("err = %v (%q), want %s with %q", err, v1alpha1.ReasonOf(err), reason, says)
 	}
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

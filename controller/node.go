@@ -267,6 +267,7 @@ func (c *Controller) probe(ctx context.Context, n *node, cl *v1alpha1.Cluster) {
 	}
 	m.misses = 0
 	m.status = st
+	c.observe(n)
 	c.readiness(n, ready)
 	m.ready = ready == nil
 	m.notReady = ""

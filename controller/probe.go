@@ -52,6 +52,8 @@ type nodeStatus struct {
 	Version     string        `json:"version"`
 	Incarnation uint64        `json:"incarnation"`
 	Groups      []groupStatus `json:"groups"`
+	// Gossip is how it sees the other nodes; nil if it does not say.
+	Gossip []gossipStatus `json:"gossip"`
 }
 
 type groupStatus struct {

@@ -68,7 +68,8 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 		st.NextStart = &v1alpha1.MicroTime{Time: m.run.NextStart}
 	}
 	joined := c.raftStatus(n, &st)
-	c.nodeConditions(n, obj.Generation, &st, joined)
+	c.nodeConditions(n, obj.Generation, &st)
+	c.setJoined(n, obj.Generation, &st, joined)
 	return st
 }
 
@@ -148,10 +149,13 @@ func (c *Controller) raftStatus(n *node, st *v1alpha1.NodeStatus) (joined bool) 
 	return joined
 }
 
-func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.NodeStatus, joined bool) {
+func (m *machine) answers() bool {
+	return m.process != nil && m.misses == 0 && len(m.status.Groups) > 0
+}
+
+func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.NodeStatus) {
 	m := &n.machine
 	alive := m.process != nil
-	answers := alive && m.misses == 0 && len(m.status.Groups) > 0
 	set := func(kind string, ok, known bool, reason, message string) {
 		c.setCondition(&st.Conditions, generation, kind, ok, known, reason, message)
 	}
@@ -166,24 +170,40 @@ func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.Node
 		set(v1alpha1.NodeReady, false, true, string(st.Phase), m.notReady)
 		set(v1alpha1.NodeProcessRunning, true, true, "Running", "")
 	}
-	if !answers {
-		why := "its process does not run"
-		if alive {
-			why = m.notReady
-		}
-		set(v1alpha1.NodeJoined, false, !alive, "NoAnswer", why)
-		set(v1alpha1.NodeCaughtUp, false, !alive, "NoAnswer", why)
-		return
-	}
-	if joined {
-		set(v1alpha1.NodeJoined, true, true, "Joined", "it knows the leader of every group")
-	} else {
-		set(v1alpha1.NodeJoined, false, true, "NoLeader", "it knows no leader of some groups")
-	}
-	if st.Lag <= caughtUp {
+	switch {
+	case !alive:
+		set(v1alpha1.NodeCaughtUp, false, true, "NoProcess", "its process does not run")
+	case !m.answers():
+		set(v1alpha1.NodeCaughtUp, false, false, "NoAnswer", m.notReady)
+	case st.Lag <= caughtUp:
 		set(v1alpha1.NodeCaughtUp, true, true, "CaughtUp", "")
-	} else {
+	default:
 		set(v1alpha1.NodeCaughtUp, false, true, "Behind", fmt.Sprintf("it is more than %d entries behind", caughtUp))
+	}
+}
+
+// setJoined sets the condition Joined: the others do not miss the node, and it
+// knows who leads. What the others say counts more: a node that hangs says
+// nothing.
+func (c *Controller) setJoined(n *node, generation int64, st *v1alpha1.NodeStatus, knowsLeaders bool) {
+	m := &n.machine
+	set := func(ok, known bool, reason, message string) {
+		c.setCondition(&st.Conditions, generation, v1alpha1.NodeJoined, ok, known, reason, message)
+	}
+	c.mu.Lock()
+	missed, by := c.observed.missedBy(n.key, c.clock.Mono())
+	c.mu.Unlock()
+	switch {
+	case m.process == nil:
+		set(false, true, "NoProcess", "its process does not run")
+	case missed != "":
+		set(false, true, missed, by)
+	case !m.answers():
+		set(false, false, "NoAnswer", m.notReady)
+	case !knowsLeaders:
+		set(false, true, "NoLeader", "it knows no leader of some groups")
+	default:
+		set(true, true, "Joined", "it knows the leader of every group")
 	}
 }
 
