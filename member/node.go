@@ -183,22 +183,34 @@ func nodeIDs(c *v1alpha1.Cluster, stoppedToo bool) []string {
 	return ids
 }
 
-// ports are a node's listeners, opened before anything else is done.
-type ports struct{ client, peer, http net.Listener }
+// ports are a node's listeners, opened before anything else is done. The peer
+// port is open for TCP and UDP.
+type ports struct {
+	client, peer, http net.Listener
+	packets            *net.UDPConn
+}
 
 func (n *node) listen() (p ports, err error) {
+	failed := func(what string) {
+		err = fmt.Errorf("%s of node %s: %w; free the port, or give the node another one in the file", what, n.o.Node, err)
+	}
 	open := func(what string, port int) net.Listener {
 		if err != nil {
 			return nil
 		}
 		var ln net.Listener
 		if ln, err = net.Listen("tcp", net.JoinHostPort(n.self.Host, strconv.Itoa(port))); err != nil {
-			err = fmt.Errorf("%s of node %s: %w; free the port, or give the node another one in the file", what, n.o.Node, err)
+			failed(what)
 		}
 		return ln
 	}
 	p.client = open("port", n.self.Port)
 	p.peer = open("peerPort", n.self.PeerPort)
+	if err == nil {
+		if p.packets, err = listenPackets(n.self.Host, n.self.PeerPort); err != nil {
+			failed("peerPort")
+		}
+	}
 	p.http = open("httpPort", n.self.HTTPPort)
 	if err != nil {
 		p.close()
@@ -211,6 +223,9 @@ func (p ports) close() {
 		if ln != nil {
 			_ = ln.Close()
 		}
+	}
+	if p.packets != nil {
+		_ = p.packets.Close()
 	}
 }
 
@@ -231,6 +246,8 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 	links := &lateLinks{ready: make(chan struct{})}
 	pp := &peerPort{ln: p.peer, reply: n.reply, warn: func(what string, err error) { n.log.Warn(what, "err", err) }, links: func(c net.Conn) { links.serve(hard, c) }}
 	wg.Go(func() { fail(pp.serve(hard)) })
+	packets := newPacketPort(p.packets, n.clock, n.log.Warn)
+	wg.Go(func() { packets.serve(hard) })
 	web := newWeb(n)
 	wg.Go(func() { fail(web.serve(hard, p.http)) })
 

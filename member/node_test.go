@@ -25,12 +25,18 @@ func testCluster(t *testing.T, nodes int) *v1alpha1.Cluster {
 	for i := range nodes {
 		var ports [3]int
 		for k := range ports {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
+			for free := false; !free; { // for TCP and UDP
+				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				ports[k] = ln.Addr().(*net.TCPAddr).Port
+				packets, err := listenPackets("127.0.0.1", ports[k])
+				if free = err == nil; free {
+					defer packets.Close()
+				}
 			}
-			defer ln.Close()
-			ports[k] = ln.Addr().(*net.TCPAddr).Port
 		}
 		c.Spec.Nodes = append(c.Spec.Nodes, v1alpha1.NodeSpec{ID: fmt.Sprintf("n%d", i+1), Host: "127.0.0.1",
 			Port: ports[0], PeerPort: ports[1], HTTPPort: ports[2]})

@@ -1,0 +1,113 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/wiber/wiber/timesvc"
+)
+
+// maxPacketBytes is the largest packet that UDP carries; a longer one does not exist.
+const maxPacketBytes = 64 << 10
+
+// readAgain is the pause after a read that failed without end in sight.
+const readAgain = 100 * time.Millisecond
+
+// strangersEvery is how often packets that nobody takes are spoken of.
+const strangersEvery = time.Minute
+
+// packet is what came in one datagram.
+type packet struct {
+	payload []byte // with the first byte; the reader's, only until the handler returns
+	from    netip.AddrPort
+	at      time.Duration // on the clock's Mono: when it was read
+}
+
+// packetPort is the UDP side of the peer port. It hands each packet on by its
+// first byte, as peerPort does with connections; what nobody takes is dropped
+// and counted.
+//
+// One goroutine reads into one buffer and calls the handlers, so a handler must
+// not wait, and copies what it keeps. Handlers are registered before or while
+// serve runs. Sending may be done from any goroutine.
+type packetPort struct {
+	conn  *net.UDPConn
+	clock timesvc.Clock
+	warn  func(what string, args ...any)
+
+	handlers  [256]atomic.Pointer[func(packet)]
+	received  atomic.Uint64 // packets handed on
+	strangers atomic.Uint64 // packets dropped: nobody takes their first byte
+}
+
+// listenPackets opens the UDP side of a port.
+func listenPackets(host string, port int) (*net.UDPConn, error) {
+	addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, err
+	}
+	return net.ListenUDP("udp", addr)
+}
+
+func newPacketPort(conn *net.UDPConn, clock timesvc.Clock, warn func(what string, args ...any)) *packetPort {
+	return &packetPort{conn: conn, clock: clock, warn: warn}
+}
+
+// handle gives packets that begin with first to h from now on; nil drops them.
+// The first bytes that are taken stand in docs/format/peer.md.
+func (p *packetPort) handle(first byte, h func(packet)) {
+	if h == nil {
+		p.handlers[first].Store(nil)
+		return
+	}
+	p.handlers[first].Store(&h)
+}
+
+// send writes one packet and does not wait for anybody to take it.
+func (p *packetPort) send(payload []byte, to netip.AddrPort) error {
+	_, err := p.conn.WriteToUDPAddrPort(payload, to)
+	return err
+}
+
+// serve reads until ctx ends. No error ends it: a node without packets misses
+// hints, and runs on.
+func (p *packetPort) serve(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { _ = p.conn.Close() })()
+	buf := make([]byte, maxPacketBytes)
+	var said, counted uint64
+	var next time.Duration // when strangers may be spoken of again
+	for {
+		n, from, err := p.conn.ReadFromUDPAddrPort(buf)
+		now := p.clock.Mono()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			p.warn("the peer port's packets could not be read, trying again", "err", err)
+			pause := p.clock.NewTimer(readAgain)
+			select {
+			case <-ctx.Done():
+			case <-pause.C():
+			}
+			pause.Stop()
+			continue
+		}
+		if n > 0 {
+			if h := p.handlers[buf[0]].Load(); h != nil {
+				p.received.Add(1)
+				(*h)(packet{payload: buf[:n], from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at: now})
+				continue
+			}
+		}
+		counted = p.strangers.Add(1)
+		if now >= next {
+			p.warn("dropped packets on the peer port that no node sent", "packets", counted-said, "addr", from.String())
+			said, next = counted, now+strangersEvery
+		}
+	}
+}
