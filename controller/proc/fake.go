@@ -12,7 +12,8 @@ import (
 // and end when the test, or a signal, says so.
 //
 // A Fake outlives controllers, as a machine does: give it to the next one after
-// Close, and its processes are found but are nobody's children any more.
+// Close, and its processes are found but are nobody's children any more. How they
+// end is told all the same, as a new Linux does; see Forgetful.
 //
 // All methods may be called concurrently.
 type Fake struct {
@@ -23,6 +24,7 @@ type Fake struct {
 	started []Spec
 	refuse  map[string]error
 	stubs   map[string]bool
+	forgets bool
 }
 
 // FakeBootID is the boot id of every Fake.
@@ -128,6 +130,32 @@ func (f *Fake) Stubborn(node string, is bool) {
 	f.stubs[node] = is
 }
 
+// Forgetful makes the machine tell only a process's parent how it ended, as an
+// older kernel does.
+func (f *Fake) Forgetful(is bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgets = is
+}
+
+// Recycle gives a pid that nobody has to a new process of a node, as the system
+// does with the pids of the dead. It reports whether the pid was free.
+func (f *Fake) Recycle(pid int, node string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.procs[pid] != nil {
+		return false
+	}
+	f.nextPID++
+	f.procs[pid] = &fakeProcess{
+		fake:  f,
+		spec:  Spec{Node: node},
+		id:    Identity{PID: pid, StartTime: uint64(f.nextPID) * 10, BootID: FakeBootID},
+		donec: make(chan struct{}),
+	}
+	return true
+}
+
 // Exit ends the process of a node with an exit code. It reports whether there
 // was one.
 func (f *Fake) Exit(node string, code int) bool {
@@ -205,7 +233,7 @@ func (p *fakeProcess) Signal(sig os.Signal) error {
 
 func (p *fakeProcess) endLocked(e Exit) {
 	delete(p.fake.procs, p.id.PID)
-	if !p.child {
+	if !p.child && p.fake.forgets {
 		e = Exit{Code: -1}
 	}
 	p.exit = e

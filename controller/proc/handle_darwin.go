@@ -61,6 +61,19 @@ func (h *handle) wait(ctx context.Context) error {
 	}
 }
 
+// exit is not told to any but the parent on this system.
+func (h *handle) exit(Identity) Exit { return Exit{Code: -1} }
+
+// StartedAt returns when a living process started, if it is of this boot. now is
+// the present moment.
+func (id Identity) StartedAt(now time.Time) (time.Time, bool) {
+	boot, err := bootID()
+	if err != nil || id.BootID != boot {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(id.StartTime)), true
+}
+
 // bootID is read once; it cannot change while a process lives.
 var bootID = sync.OnceValues(func() (string, error) {
 	s, err := unix.Sysctl("kern.bootsessionuuid")

@@ -2,17 +2,24 @@ package proc
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
 func TestParseStatReadsPastTheProgramName(t *testing.T) {
-	line := []byte("42 (a) b (c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0 18446744073709551615")
-	state, started, err := parseStat(line)
-	if state != 'S' || started != 987654 || err != nil {
-		t.Errorf("parseStat = %c, %d, %v", state, started, err)
+	short := "42 (a) b (c) Z 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0 18446744073709551615"
+	st, err := parseStat([]byte(short))
+	if want := (statLine{state: 'Z', started: 987654}); st != want || err != nil {
+		t.Errorf("parseStat = %+v, %v", st, err)
 	}
-	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2", "42 (a) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 x 0"} {
-		if _, _, err := parseStat([]byte(bad)); err == nil {
+	long := short + strings.Repeat(" 0", 26) + " 1792\n"
+	st, err = parseStat([]byte(long))
+	if want := (statLine{state: 'Z', started: 987654, exit: 7 << 8, hasExit: true}); st != want || err != nil {
+		t.Errorf("parseStat = %+v, %v", st, err)
+	}
+	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2", "42 (a) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 x 0",
+		short + strings.Repeat(" 0", 26) + " -1"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
 			t.Errorf("parseStat(%q) gave no error", bad)
 		}
 	}

@@ -83,8 +83,8 @@ func start(spec Spec) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Find implements Processes. How such a process ends is not known, unless this
-// OS started it.
+// Find implements Processes. How such a process ends is known as far as the
+// system tells those who are not its parent; see Exit.Known.
 func (o *OS) Find(id Identity) (Process, error) {
 	if err := is(id); err != nil {
 		return nil, err
@@ -142,10 +142,11 @@ func (o *OS) watch(id Identity, h *handle, cmd *exec.Cmd) *osProcess {
 		if err := h.wait(o.ctx); err != nil {
 			return // closed: the process lives on, unwatched
 		}
-		p.exit = Exit{Code: -1}
 		if cmd != nil {
 			_ = cmd.Wait() // what it says is in the state
 			p.exit = exitOf(cmd.ProcessState)
+		} else {
+			p.exit = h.exit(id)
 		}
 		close(p.donec)
 	})
@@ -156,10 +157,17 @@ func exitOf(st *os.ProcessState) Exit {
 	if st == nil {
 		return Exit{Code: -1}
 	}
-	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return Exit{Known: true, Code: -1, Signal: SignalName(ws.Signal())}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok {
+		return exitOfStatus(ws)
 	}
 	return Exit{Known: true, Code: st.ExitCode()}
+}
+
+func exitOfStatus(ws syscall.WaitStatus) Exit {
+	if ws.Signaled() {
+		return Exit{Known: true, Code: -1, Signal: SignalName(ws.Signal())}
+	}
+	return Exit{Known: true, Code: ws.ExitStatus()}
 }
 
 // osProcess is a process of the machine. Its watcher writes exit once, before

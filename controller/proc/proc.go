@@ -42,8 +42,10 @@ type Spec struct {
 
 // Exit says how a process ended.
 type Exit struct {
-	// Known is false when the process was not a child of this one: it is certain
-	// that it ended, but not how.
+	// Known is false when it is certain that the process ended, but not how. That
+	// may be so for one that was not a child of this process: Linux tells how it
+	// ended while nobody has reaped it, and from 6.15 on also afterwards; macOS
+	// tells only its parent.
 	Known bool
 	// Code is the exit code; -1 when a signal ended it or it is not known.
 	Code int
