@@ -45,8 +45,8 @@ func (w *witness) Update(values map[string][]byte) error {
 	return w.Mem.Update(values)
 }
 
-func openSmallLog(disk vfs.FS) (*wal.WAL, error) {
-	return wal.Open(wal.Options{FS: disk, Dir: "log", SegmentBytes: 64 << 10, FirstSegmentBytes: 64 << 10})
+func openSmallLog(disk vfs.FS, meta store.MetaStore) (*wal.WAL, error) {
+	return OpenLog(meta, wal.Options{FS: disk, Dir: "log", SegmentBytes: 64 << 10, FirstSegmentBytes: 64 << 10})
 }
 
 // newSingle returns a node that leads all of its groups, with a topic named "a".
@@ -55,7 +55,7 @@ func newSingle(t *testing.T, seed uint64) *single {
 	s := &single{t: t, disk: vfs.NewMem(rand.New(rand.NewPCG(seed, 2))), meta: &witness{Mem: store.NewMem()}, inbox: newInbox()}
 	s.fault = vfs.NewFault(s.disk)
 	var err error
-	if s.log, err = openSmallLog(s.fault); err != nil {
+	if s.log, err = openSmallLog(s.fault, s.meta); err != nil {
 		t.Fatal(err)
 	}
 	m := &Membership{ClusterID: "c", Cluster: "demo", Shards: 2, Nodes: []NodeIdentity{{Name: "n1", RaftID: 1, UID: "uid-n1"}}}
@@ -209,12 +209,12 @@ func TestD2ACheckpointHoldsAfterAnyCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 5 {
-			disk := s.disk.Crash()
-			log, err := openSmallLog(disk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, meta := range map[string]*store.Mem{"old": s.meta.Snapshot(), "new": next} {
+			for name, meta := range map[string]*store.Mem{"old": s.meta.Snapshot(), "new": next.Snapshot()} {
+				disk := s.disk.Crash()
+				log, err := openSmallLog(disk, meta)
+				if err != nil {
+					t.Fatalf("transaction %d, with the %s manifest: %v", transactions, name, err)
+				}
 				if err := holds(disk, meta, log, len(s.groups)); err != nil {
 					t.Fatalf("transaction %d, with the %s manifest: %v", transactions, name, err)
 				}
@@ -241,7 +241,7 @@ func TestD2ACheckpointHoldsAfterAnyCrash(t *testing.T) {
 		}
 		removed = removed || len(after) < len(before)+len(s.groups)
 	}
-	if transactions != 12 || !removed {
+	if transactions != 2*12 || !removed { // of each segment that began, and of each checkpoint
 		t.Errorf("%d transactions; files were merged and removed: %v", transactions, removed)
 	}
 }

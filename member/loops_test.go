@@ -42,6 +42,18 @@ func TestD3AFailedWriteEndsTheNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSingle(t, 3)
 			topic, _ := s.Topic("a")
+			c.rule.Err, c.rule.Count = syscall.EIO, 1
+			var got acknowledged
+			if c.publish {
+				s.fault.Add(c.rule)
+				b := batch.AppendRecord(nil, &batch.Record{Value: []byte("v")})
+				s.Publish(&server.Publish{Topic: "a", UID: topic.UID, Batch: b, Done: &got})
+			} else {
+				s.publishUntilSealed()
+				if !c.manifest {
+					s.fault.Add(c.rule)
+				}
+			}
 			if c.manifest {
 				once := true
 				s.meta.before = func(map[string][]byte) error {
@@ -51,17 +63,6 @@ func TestD3AFailedWriteEndsTheNode(t *testing.T) {
 					once = false
 					return syscall.EIO
 				}
-			} else {
-				c.rule.Err, c.rule.Count = syscall.EIO, 1
-			}
-			var got acknowledged
-			if c.publish {
-				s.fault.Add(c.rule)
-				b := batch.AppendRecord(nil, &batch.Record{Value: []byte("v")})
-				s.Publish(&server.Publish{Topic: "a", UID: topic.UID, Batch: b, Done: &got})
-			} else {
-				s.publishUntilSealed()
-				s.fault.Add(c.rule)
 			}
 			n := &node{clock: timesvc.NewSystem(timesvc.Skew{}), log: slog.New(slog.DiscardHandler), tick: 10 * time.Millisecond, inbox: s.inbox}
 			ended := make(chan error, 1)

@@ -356,7 +356,7 @@ func (n *node) openLog() (*wal.WAL, error) {
 			return nil, &RefusedError{fmt.Sprintf("node %s ran before, and its log %s is empty or gone: it must not vote again under its old id; bring the log back, or rejoin the node as a new replica (not supported yet)", n.o.Node, dir)}
 		}
 	}
-	log, err := wal.Open(wal.Options{FS: vfs.OS{}, Dir: dir})
+	log, err := OpenLog(n.meta, wal.Options{FS: vfs.OS{}, Dir: dir})
 	if err != nil || n.identity.Logged {
 		return log, err
 	}

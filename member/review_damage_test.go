@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wiber/wiber/topics/server"
+	"github.com/wiber/wiber/topics/store"
 )
 
 // A folder whose log was erased is an erased folder: with an empty log in its
@@ -46,6 +48,36 @@ func TestANodeWhoseLogIsGoneDoesNotVote(t *testing.T) {
 	}
 	if err := n.end(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A log without its newest segments looks whole, and lacks what the node
+// acknowledged and voted. The manifest remembers that there was more.
+func TestALogWhoseNewestSegmentsAreGoneIsRefused(t *testing.T) {
+	s := newSingle(t, 4)
+	for range 3 {
+		s.publishUntilSealed() // nothing is settled: no index file shows that another segment followed
+	}
+	disk := s.disk.Kill()
+	names, err := disk.ReadDir("log")
+	if err != nil || len(names) < 4 {
+		t.Fatal(names, err)
+	}
+	newest := names[len(names)-1]
+	if err := disk.Remove(path.Join("log", newest)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the refusal leaves nothing that helps the second start
+		_, err := openSmallLog(disk, s.meta)
+		if err == nil {
+			t.Fatal("a log without its end was opened")
+		}
+		if code := exitCode(refusal(err)); code != ExitNoRestart || !strings.Contains(err.Error(), newest) {
+			t.Fatalf("exit code %d, %v", code, err)
+		}
+	}
+	if _, err := openSmallLog(disk, store.NewMem()); err != nil {
+		t.Errorf("the log alone does not look whole, so this test shows nothing: %v", err)
 	}
 }
 

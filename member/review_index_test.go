@@ -52,13 +52,14 @@ func TestIndexFilesThatAreGoneAreMadeAgain(t *testing.T) {
 	if gone == 0 {
 		t.Fatal("there are no index files")
 	}
-	log, err := openSmallLog(disk)
+	meta := &witness{Mem: s.meta.Snapshot()}
+	log, err := openSmallLog(disk, meta)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := s.c.Identity
 	id.Counter++
-	again := &single{t: t, disk: disk, log: log, meta: &witness{Mem: s.meta.Snapshot()}}
+	again := &single{t: t, disk: disk, log: log, meta: meta}
 	again.Engine, err = NewEngine(EngineConfig{
 		Identity: id, Log: log, Transport: outside(func(uint64, transport.Message) {}),
 		Meta: again.meta, FS: disk, Dir: "state", Reference: s.c.Reference,

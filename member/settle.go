@@ -26,6 +26,28 @@ type settling struct {
 // at the last checkpoint: 8 bytes.
 const indexedKey = "indexed"
 
+// segmentKey is the manifest's value that says which segment of the log was the
+// newest: 8 bytes.
+const segmentKey = "segment"
+
+// OpenLog recovers a node's log, or begins one. The manifest remembers each
+// segment before anything is in it: a log whose newest segments are gone looks
+// whole by itself, and its node would vote without what it acknowledged. Such a
+// log is a *wal.CorruptError.
+func OpenLog(meta store.MetaStore, o wal.Options) (*wal.WAL, error) {
+	b, err := meta.Get(segmentKey)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 8 { // absent where a program wrote that did not remember it
+		o.Newest = binary.LittleEndian.Uint64(b)
+	}
+	o.Begun = func(segment uint64) error {
+		return meta.Update(map[string][]byte{segmentKey: binary.LittleEndian.AppendUint64(nil, segment)})
+	}
+	return wal.Open(o)
+}
+
 // restore brings the state machines to the last checkpoint.
 func (e *Engine) restore() error {
 	state, err := store.OpenState(store.StateOptions{FS: e.c.FS, Dir: e.c.Dir, Meta: e.c.Meta})

@@ -146,7 +146,7 @@ func (n *node) recover() {
 	n.boot = nil
 	n.identity.Counter++
 	n.faults = vfs.NewFault(n.disk)
-	log, err := wal.Open(wal.Options{FS: n.faults, Dir: logDir, Rand: reader{rand.New(rand.NewPCG(n.w.rnd.Uint64(), n.id))},
+	log, err := member.OpenLog(n.meta, wal.Options{FS: n.faults, Dir: logDir, Rand: reader{rand.New(rand.NewPCG(n.w.rnd.Uint64(), n.id))},
 		SegmentBytes: n.w.o.SegmentBytes, FirstSegmentBytes: n.w.o.SegmentBytes / 2, TailBytes: 64 << 10})
 	if err != nil {
 		n.openFailed(err)

@@ -63,6 +63,55 @@ func TestD4Damage(t *testing.T) {
 	t.Logf("%d flips, all found", flips)
 }
 
+// TestNewestSegmentsAreMissed takes the newest segments of a log away: who
+// remembers what Begun said learns of it, whatever is left.
+func TestNewestSegmentsAreMissed(t *testing.T) {
+	m := vfs.NewMem(seeded(2))
+	o := small(m, 2)
+	newest := uint64(0)
+	o.Begun = func(n uint64) error {
+		if _, err := m.Crash().Size("wal/" + segmentName(n)); err != nil {
+			t.Errorf("segment %d is not on the disk when Begun is told: %v", n, err)
+		}
+		if n != newest+1 {
+			t.Errorf("segment %d follows %d", n, newest)
+		}
+		newest = n
+		return nil
+	}
+	w := mustOpen(t, o)
+	for i := uint64(1); newest < 4; i++ {
+		mustAppend(t, w, Record{Group: 1, HardState: hard(1, 1, 0), Entries: run(1, 1, i, i, 700)})
+	}
+	for gone := range newest + 1 {
+		disk := m.Crash()
+		for n := newest; n > newest-gone; n-- {
+			if err := disk.Remove("wal/" + segmentName(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := dump(t, disk)
+		o := small(disk, 3)
+		o.Newest = newest
+		_, err := Open(o)
+		var c *CorruptError
+		switch {
+		case gone == 0 && err != nil:
+			t.Errorf("a whole log: %v", err)
+		case gone > 0 && (!errors.As(err, &c) || c.Segment != "wal/"+segmentName(newest-gone+1)):
+			t.Errorf("%d segments are gone: %v", gone, err)
+		case gone > 0 && dump(t, disk) != before:
+			t.Errorf("%d segments are gone: Open changed the files", gone)
+		}
+	}
+
+	failed := errors.New("it cannot be remembered")
+	o.FS, o.Begun = m.Crash(), func(uint64) error { return failed }
+	if _, err := Open(o); !errors.Is(err, failed) {
+		t.Errorf("err = %v", err)
+	}
+}
+
 func dump(t *testing.T, m *vfs.Mem) string {
 	names, err := m.ReadDir("wal")
 	if err != nil {

@@ -52,6 +52,13 @@ type Options struct {
 	TailBytes int64
 	// IndexCacheBytes bounds the memory of blocks of index files; 8 MiB.
 	IndexCacheBytes int64
+	// Newest is the largest number that Begun was ever told; 0 if it is not
+	// known. A log that ends before that segment has lost its end.
+	Newest uint64
+	// Begun, if there is one, is told the number of each new segment: when its
+	// name is durable, before anything is in it. It returns nil when the number
+	// will be remembered after any crash; an error ends the log.
+	Begun func(segment uint64) error
 }
 
 // CorruptError says where the log stopped making sense. Nothing was changed:

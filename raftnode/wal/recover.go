@@ -149,6 +149,13 @@ func (w *WAL) list() (listing, error) {
 	if k := len(l.segments); top > 0 && (k == 0 || l.segments[k-1] <= top) {
 		return l, &CorruptError{w.path(segmentName(top + 1)), 0, fmt.Errorf("the segment is missing: segment %d has an index file, so another followed it", top)}
 	}
+	if k := len(l.segments); w.o.Newest > 0 && (k == 0 || l.segments[k-1] < w.o.Newest) {
+		first := uint64(1)
+		if k > 0 {
+			first = l.segments[k-1] + 1
+		}
+		return l, &CorruptError{w.path(segmentName(first)), 0, fmt.Errorf("the segment is missing: the log had come to segment %d", w.o.Newest)}
+	}
 	return l, nil
 }
 

@@ -282,8 +282,8 @@ func (w *WAL) idle() error {
 
 // roll seals the active segment and begins the next, in which a frame of need
 // bytes fits. The order matters: the old segment is synced before the new
-// header says where it ends, and the new header is on the disk before the file
-// gets its name.
+// header says where it ends, the new header is on the disk before the file gets
+// its name, and the name before somebody else is told of it (Begun).
 func (w *WAL) roll(need int64) error {
 	if w.synced < w.off {
 		if err := w.sync(); err != nil {
@@ -317,6 +317,9 @@ func (w *WAL) begin(h header, need int64) error {
 	}
 	if err == nil {
 		err = w.fs.SyncDir(w.o.Dir)
+	}
+	if err == nil && w.o.Begun != nil {
+		err = w.o.Begun(h.number)
 	}
 	if err != nil {
 		f.Close()
