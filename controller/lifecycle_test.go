@@ -530,3 +530,23 @@ func TestANodeWithoutARecordIsFoundOnItsPort(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLogsOfANodeAreFoundNewestFirst(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.running(nil)
+		dir := filepath.Join(w.dir, "data", "n2", "logs")
+		for _, name := range []string{"console.log", "console.9.log", "console.10.log", "notes.txt"} {
+			must(t, writeFile(filepath.Join(dir, name), []byte("text")))
+		}
+		files, err := w.logFiles("", "n2")
+		must(t, err)
+		if want := []string{filepath.Join(dir, "console.log"), filepath.Join(dir, "console.10.log"), filepath.Join(dir, "console.9.log")}; !reflect.DeepEqual(files, want) {
+			t.Errorf("logs %q, want %q", files, want)
+		}
+		if files, err := w.logFiles("", "n1"); len(files) != 0 || err != nil {
+			t.Errorf("logs of a node that wrote none: %q, %v", files, err)
+		}
+		_, err = w.logFiles("", "n9")
+		refused(t, err, v1alpha1.ReasonNotFound, "n9")
+	})
+}

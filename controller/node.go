@@ -428,7 +428,7 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	run.Starts++
 	run.StartedAt = c.clock.Now()
 	run.Executable, run.DataDir = c.exe, filepath.Join(cl.Spec.DataRoot, spec.ID)
-	run.LogFile = filepath.Join(run.DataDir, "logs", "console.log")
+	run.LogFile = logFile(cl.Spec.DataRoot, spec.ID)
 	run.Ports = []int{spec.Port, spec.PeerPort, spec.HTTPPort}
 	run.Settings = settingsHash(&cl.Spec)
 	run.NextStart = time.Time{}

@@ -97,6 +97,9 @@ func (a *app) ensureController(ctx context.Context, s *server) error {
 		Args:       []string{"controller", "--listen", base.Host, "--state", state},
 		LogFile:    logFile,
 	})
+	if errors.Is(err, proc.ErrLogInUse) {
+		return fmt.Errorf("start a controller: the one that uses the state folder %s is not at %s: say where it is with --server, or choose another folder with WIBER_STATE", state, s.base)
+	}
 	if err != nil {
 		return fmt.Errorf("start a controller: %w", err)
 	}

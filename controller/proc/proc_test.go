@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestOpenLogKeepsWhatWasThere(t *testing.T) {
@@ -95,5 +97,69 @@ func TestATakenPortNamesItsHolder(t *testing.T) {
 	}
 	if err := o.CheckPort("192.0.2.1:9101"); err == nil || err.(*PortError).InUse {
 		t.Errorf("CheckPort of an address of another machine = %v", err)
+	}
+}
+
+// The logs of earlier incarnations are bounded in bytes too, but for the newest.
+func TestOldLogsAreBoundedInSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	for range 4 {
+		f, err := OpenLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(KeptLogBytes/2 + 1); err != nil { // sparse: it takes no space
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := LogFiles(path)
+	if err != nil || len(files) != 2 || files[0] != path || filepath.Base(files[1]) != "console.3.log" {
+		t.Errorf("LogFiles = %v, %v", files, err)
+	}
+	if files, err := LogFiles(filepath.Join(t.TempDir(), "none", "console.log")); len(files) != 0 || err != nil {
+		t.Errorf("LogFiles of a node that never ran = %v, %v", files, err)
+	}
+}
+
+// A process keeps its log from before it exists until it has ended, whoever
+// started it and whether that one lives.
+func TestALogThatIsWrittenToIsNotTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	first := NewOS()
+	p, err := first.Start(Spec{Node: "n1", Executable: "/bin/sh", Args: []string{"-c", "echo first; exec sleep 1000"}, LogFile: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, func() bool {
+		st, err := os.Stat(path)
+		return err == nil && st.Size() > 0
+	})
+	first.Close() // nobody knows the process any more
+	second := NewOS()
+	defer second.Close()
+	if _, err := second.Start(Spec{Node: "n1", Executable: "/bin/sh", Args: []string{"-c", "echo second"}, LogFile: path}); !errors.Is(err, ErrLogInUse) {
+		t.Fatalf("a second process: %v", err)
+	}
+	if files, err := LogFiles(path); err != nil || len(files) != 1 {
+		t.Errorf("the log was moved away: %v, %v", files, err)
+	}
+	found, err := second.Find(p.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := found.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-found.Done()
+	f, err := OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if files, err := LogFiles(path); err != nil || len(files) != 2 {
+		t.Errorf("LogFiles = %v, %v", files, err)
 	}
 }
