@@ -70,7 +70,7 @@ var doors = map[string][]string{
 	"k8s.io/client-go/util/workqueue":       {"controller"},
 	"k8s.io/client-go/util/jsonpath":        {"cmd/cli"},
 	"k8s.io/apimachinery/pkg/util/duration": {"cmd/cli"},
-	"golang.org/x/sys":                      {"raftnode/vfs", "controller/proc"},
+	"golang.org/x/sys":                      {"raftnode/vfs", "controller/proc", "timesvc"},
 }
 
 // testDoors says in which packages' tests a dependency may appear that nothing

@@ -12,6 +12,12 @@ type Clock interface {
 	// It never falls.
 	Mono() time.Duration
 
+	// Raw returns the time since the clock was made, from the steadiest time base
+	// that the machine has: on Linux one that no time daemon slews. Clocks are
+	// compared by it, and timers do not follow it. When the machine has slept, it
+	// includes the time asleep only roughly, and epoch has another value.
+	Raw() (elapsed time.Duration, epoch uint32)
+
 	// NewTimer returns a timer that sends once on its channel after d.
 	NewTimer(d time.Duration) Timer
 

@@ -13,6 +13,7 @@ import (
 const (
 	maxShift    = 24 * time.Hour
 	maxDriftPPM = 100_000
+	maxStrobeHz = 1000
 )
 
 // Skew makes a clock wrong on purpose, for tests. The zero Skew changes nothing.
@@ -23,40 +24,89 @@ type Skew struct {
 	// DriftPPM makes the wall and the monotonic clock run faster (or, negative,
 	// slower) by this many parts per million, from the clock's start.
 	DriftPPM int64
+	// Strobe steps the wall clock to and fro by so much, StrobeHz times a second:
+	// ahead, behind, ahead. The monotonic clock does not notice, as with any step.
+	Strobe   time.Duration
+	StrobeHz int64
 }
 
-// ParseSkew reads the value of WIBER_TEST_CLOCK: a signed shift, and after a
-// comma an optional drift, as in "+250ms,300ppm" or "-1s". Empty is no skew.
-func ParseSkew(s string) (Skew, error) {
-	if s == "" {
+// ParseSkew reads the value of WIBER_TEST_CLOCK: a signed shift, and after
+// commas an optional drift and an optional strobe of the wall clock, as in
+// "+250ms,300ppm", "-1s" or "+0s,0ppm,strobe=3s@10Hz". Empty is no skew.
+func ParseSkew(text string) (Skew, error) {
+	if text == "" {
 		return Skew{}, nil
 	}
-	shift, drift, hasDrift := strings.Cut(s, ",")
-	if shift == "" || (shift[0] != '+' && shift[0] != '-') {
-		return Skew{}, skewError(s, "the shift needs a sign")
+	parts := strings.Split(text, ",")
+	s, why := Skew{}, ""
+	if s.Shift, why = parseShift(parts[0]); why != "" {
+		return Skew{}, skewError(text, why)
 	}
-	d, err := time.ParseDuration(shift)
-	if err != nil {
-		return Skew{}, skewError(s, "the shift is not a duration")
+	parts = parts[1:]
+	if len(parts) > 0 && !strings.HasPrefix(parts[0], strobePrefix) {
+		if s.DriftPPM, why = parseDrift(parts[0]); why != "" {
+			return Skew{}, skewError(text, why)
+		}
+		parts = parts[1:]
 	}
-	if d.Abs() > maxShift {
-		return Skew{}, skewError(s, fmt.Sprintf("the shift exceeds %v", maxShift))
+	if len(parts) > 0 {
+		if s.Strobe, s.StrobeHz, why = parseStrobe(parts[0]); why != "" {
+			return Skew{}, skewError(text, why)
+		}
+		parts = parts[1:]
 	}
-	if !hasDrift {
-		return Skew{Shift: d}, nil
+	if len(parts) > 0 {
+		return Skew{}, skewError(text, "there is something behind it")
 	}
-	digits, ok := strings.CutSuffix(drift, "ppm")
+	return s, nil
+}
+
+func parseShift(text string) (d time.Duration, why string) {
+	if text == "" || (text[0] != '+' && text[0] != '-') {
+		return 0, "the shift needs a sign"
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, "the shift is not a duration"
+	case d.Abs() > maxShift:
+		return 0, fmt.Sprintf("the shift exceeds %v", maxShift)
+	}
+	return d, ""
+}
+
+func parseDrift(text string) (ppm int64, why string) {
+	digits, ok := strings.CutSuffix(text, "ppm")
 	if !ok {
-		return Skew{}, skewError(s, "the drift does not end in ppm")
+		return 0, "the drift does not end in ppm"
 	}
 	ppm, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		return Skew{}, skewError(s, "the drift is not a whole number")
+	switch {
+	case err != nil:
+		return 0, "the drift is not a whole number"
+	case ppm > maxDriftPPM || ppm < -maxDriftPPM:
+		return 0, fmt.Sprintf("the drift exceeds %d ppm", maxDriftPPM)
 	}
-	if ppm > maxDriftPPM || ppm < -maxDriftPPM {
-		return Skew{}, skewError(s, fmt.Sprintf("the drift exceeds %d ppm", maxDriftPPM))
+	return ppm, ""
+}
+
+const strobePrefix = "strobe="
+
+func parseStrobe(text string) (by time.Duration, hz int64, why string) {
+	step, rate, ok := strings.Cut(strings.TrimPrefix(text, strobePrefix), "@")
+	digits, unit := strings.CutSuffix(rate, "Hz")
+	if !strings.HasPrefix(text, strobePrefix) || !ok || !unit {
+		return 0, 0, "the strobe is not like strobe=3s@10Hz"
 	}
-	return Skew{Shift: d, DriftPPM: ppm}, nil
+	by, err := time.ParseDuration(step)
+	if err != nil || by <= 0 || by > maxShift {
+		return 0, 0, fmt.Sprintf("the strobe's step is not a duration above 0 and up to %v", maxShift)
+	}
+	hz, err = strconv.ParseInt(digits, 10, 64)
+	if err != nil || hz < 1 || hz > maxStrobeHz {
+		return 0, 0, fmt.Sprintf("the strobe's rate is not 1 to %dHz", maxStrobeHz)
+	}
+	return by, hz, ""
 }
 
 func skewError(s, why string) error {
@@ -72,7 +122,22 @@ func (s Skew) String() string {
 	if s.Shift < 0 {
 		sign = ""
 	}
-	return fmt.Sprintf("%s%v,%dppm", sign, s.Shift, s.DriftPPM)
+	text := fmt.Sprintf("%s%v,%dppm", sign, s.Shift, s.DriftPPM)
+	if s.Strobe != 0 {
+		text += fmt.Sprintf(",%s%v@%dHz", strobePrefix, s.Strobe, s.StrobeHz)
+	}
+	return text
+}
+
+// strobe is by how much the wall clock is stepped elapsed after the start.
+func (s Skew) strobe(elapsed time.Duration) time.Duration {
+	if s.Strobe == 0 {
+		return 0
+	}
+	if elapsed/(time.Second/time.Duration(s.StrobeHz))%2 == 0 {
+		return s.Strobe
+	}
+	return -s.Strobe
 }
 
 // local turns true elapsed time into what the skewed clock measures.

@@ -15,11 +15,17 @@ func TestParseSkew(t *testing.T) {
 		wrong    string // part of the error
 	}{
 		{"empty changes nothing", "", Skew{}, ""},
-		{"shift and drift", "+250ms,300ppm", Skew{250 * time.Millisecond, 300}, ""},
-		{"a shift alone", "-1.5s", Skew{-1500 * time.Millisecond, 0}, ""},
-		{"both negative", "-1h,-40ppm", Skew{-time.Hour, -40}, ""},
-		{"an explicit plus before the drift", "+0s,+7ppm", Skew{0, 7}, ""},
-		{"the largest", "+24h,100000ppm", Skew{24 * time.Hour, 100_000}, ""},
+		{"shift and drift", "+250ms,300ppm", Skew{Shift: 250 * time.Millisecond, DriftPPM: 300}, ""},
+		{"a shift alone", "-1.5s", Skew{Shift: -1500 * time.Millisecond}, ""},
+		{"both negative", "-1h,-40ppm", Skew{Shift: -time.Hour, DriftPPM: -40}, ""},
+		{"an explicit plus before the drift", "+0s,+7ppm", Skew{DriftPPM: 7}, ""},
+		{"the largest", "+24h,100000ppm", Skew{Shift: 24 * time.Hour, DriftPPM: 100_000}, ""},
+		{"a strobe behind a drift", "+0s,0ppm,strobe=3s@10Hz", Skew{Strobe: 3 * time.Second, StrobeHz: 10}, ""},
+		{"a strobe behind a shift", "-1s,strobe=5ms@1000Hz", Skew{Shift: -time.Second, Strobe: 5 * time.Millisecond, StrobeHz: 1000}, ""},
+		{"a strobe without a rate", "+0s,strobe=3s", Skew{}, "strobe=3s@10Hz"},
+		{"a strobe without a step", "+0s,strobe=@10Hz", Skew{}, "strobe's step"},
+		{"a strobe that is too fast", "+0s,strobe=3s@1001Hz", Skew{}, "strobe's rate"},
+		{"a strobe before the drift", "+0s,strobe=3s@10Hz,300ppm", Skew{}, "something behind"},
 		{"no sign", "250ms", Skew{}, "needs a sign"},
 		{"no shift", ",300ppm", Skew{}, "needs a sign"},
 		{"no unit", "+250", Skew{}, "not a duration"},
@@ -27,7 +33,7 @@ func TestParseSkew(t *testing.T) {
 		{"a unit that is not ppm", "+250ms,300", Skew{}, "end in ppm"},
 		{"a broken number", "+250ms,3.5ppm", Skew{}, "not a whole number"},
 		{"no number", "+250ms,ppm", Skew{}, "not a whole number"},
-		{"a third part", "+250ms,3ppm,1ppm", Skew{}, "not a whole number"},
+		{"a third part", "+250ms,3ppm,1ppm", Skew{}, "strobe=3s@10Hz"},
 		{"a shift beyond a day", "-24h1ns", Skew{}, "exceeds 24h"},
 		{"a drift beyond a tenth", "+0s,-100001ppm", Skew{}, "exceeds 100000 ppm"},
 		{"a number that does not fit", "+0s,99999999999999999999ppm", Skew{}, "whole number"},
@@ -50,7 +56,7 @@ func TestParseSkew(t *testing.T) {
 }
 
 func FuzzParseSkew(f *testing.F) {
-	for _, s := range []string{"", "+250ms,300ppm", "-1h", "+0s,-1ppm", "+,ppm", "+9999999h"} {
+	for _, s := range []string{"", "+250ms,300ppm", "-1h", "+0s,-1ppm", "+0s,0ppm,strobe=3s@10Hz", "+,ppm", "+9999999h"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {

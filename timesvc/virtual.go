@@ -96,6 +96,14 @@ func (c *VirtualClock) Mono() time.Duration {
 	return c.monoLocked()
 }
 
+// Raw implements Clock: a simulated machine never sleeps, and its monotonic clock
+// is the steadiest it has.
+func (c *VirtualClock) Raw() (time.Duration, uint32) {
+	c.v.mu.Lock()
+	defer c.v.mu.Unlock()
+	return c.monoLocked(), 0
+}
+
 // Step moves the wall clock by d at once; the monotonic clock and timers do not
 // notice.
 func (c *VirtualClock) Step(d time.Duration) {

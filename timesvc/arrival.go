@@ -1,0 +1,87 @@
+package timesvc
+
+import (
+	"syscall"
+	"time"
+)
+
+// Arrivals says when packets came on a socket: by the kernel's stamp where there
+// is one, else when they were read. The kernel's is better by what a busy machine
+// lets a reader wait. It belongs to the socket's reader.
+type Arrivals struct {
+	clock  Clock
+	system *System // nil: no kernel stamps
+	before pair
+}
+
+// ArrivalBytes is room enough for the control message with a packet's stamp.
+const ArrivalBytes = 64
+
+// NewArrivals turns kernel stamps on for a socket, if clock is the machine's and
+// the system has them.
+func NewArrivals(clock Clock, socket syscall.RawConn) *Arrivals {
+	a := &Arrivals{clock: clock}
+	if s, ok := clock.(*System); ok && stampArrivals(socket) == nil {
+		a.system = s
+		a.before, _ = s.pair()
+	}
+	return a
+}
+
+// Kernel says whether the kernel stamps packets.
+func (a *Arrivals) Kernel() bool { return a.system != nil }
+
+// mostShift is how far the kernel's clock may move against the time base between
+// two packets, for its stamp to count.
+const mostShift = time.Microsecond
+
+// At returns when a packet came that was just read together with the control
+// message oob, on Clock.Raw.
+func (a *Arrivals) At(oob []byte) time.Duration {
+	now, _ := a.clock.Raw()
+	if a.system == nil {
+		return now
+	}
+	stamp, stamped := arrivalStamp(oob)
+	after, narrow := a.system.pair()
+	before := a.before
+	a.before = after
+	if !stamped || !narrow || (after.ahead()-before.ahead()).Abs() > mostShift+(after.width+before.width)/2 {
+		return now // the wall clock was set meanwhile: what its stamp means is not known
+	}
+	ago := after.wall - a.system.strobed(stamp, after)
+	if ago < 0 || ago > time.Minute {
+		return now
+	}
+	return min(a.system.at(after.raw-ago), now)
+}
+
+// pair are the two clocks at one moment, as well as it can be told: the time
+// base, unskewed, and the wall clock since 1970. width is how long reading them took.
+type pair struct{ raw, wall, width time.Duration }
+
+func (p pair) ahead() time.Duration { return p.wall - p.raw }
+
+// pair reads both clocks together; narrow is false when it was interrupted.
+func (s *System) pair() (p pair, narrow bool) {
+	for range 3 {
+		first := readRaw()
+		wall := time.Duration(time.Now().UnixNano())
+		p = pair{width: readRaw() - first, wall: wall}
+		p.raw = first + p.width/2
+		p.wall += s.skew.strobe(p.raw - s.raw)
+		if p.width <= 2*time.Microsecond {
+			return p, true
+		}
+	}
+	return p, false
+}
+
+// strobed is what a kernel would have stamped whose clock is strobed like this one.
+func (s *System) strobed(stamp time.Duration, now pair) time.Duration {
+	if s.skew.Strobe == 0 {
+		return stamp
+	}
+	wall := now.wall - s.skew.strobe(now.raw-s.raw)
+	return stamp + s.skew.strobe(now.raw-(wall-stamp)-s.raw)
+}
