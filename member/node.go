@@ -384,7 +384,7 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 	rec := log.Recovered()
 	n.log.Info("log recovered", "segments", rec.Segments, "frames", rec.Frames, "torn_bytes", rec.TornBytes, "took", n.clock.Mono()-began)
 	spec := n.o.Cluster.Spec
-	ref := timesvc.NewReference(n.clock, len(spec.Nodes))
+	ref := timesvc.NewLocalReference(n.clock, len(spec.Nodes))
 	m := n.identity.Member
 	peers := make(map[uint64]string)
 	for _, s := range spec.Nodes {

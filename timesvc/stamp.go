@@ -1,7 +1,5 @@
 package timesvc
 
-import "time"
-
 const (
 	// Unsynchronised is the eps of a time that nothing vouches for.
 	Unsynchronised int64 = -1
@@ -14,32 +12,6 @@ const (
 	// exact double, so it survives JSON.
 	MaxLamport uint64 = 1 << 53
 )
-
-// Reference is the cluster's reference time as one node knows it: its wall
-// clock, read once, carried on by its monotonic clock, so that a step of the
-// wall clock never reaches a stamp. It may be read concurrently.
-type Reference struct {
-	clock Clock
-	base  int64         // wall clock at the start, microseconds since 1970
-	mono  time.Duration // monotonic clock at the same moment
-	eps   int64
-}
-
-// NewReference reads the wall clock for the last time. In a cluster of one node
-// that node's time is the reference and certain; with more, nothing vouches for
-// it and its eps is Unsynchronised.
-func NewReference(clock Clock, nodes int) *Reference {
-	r := &Reference{clock: clock, base: clock.Now().UnixMicro(), mono: clock.Mono()}
-	if nodes != 1 {
-		r.eps = Unsynchronised
-	}
-	return r
-}
-
-// Now returns the reference time in microseconds since 1970, and its eps.
-func (r *Reference) Now() (us, eps int64) {
-	return r.base + int64((r.clock.Mono()-r.mono)/time.Microsecond), r.eps
-}
 
 // Stamp is what a leader writes on a batch.
 type Stamp struct {

@@ -3,27 +3,7 @@ package timesvc
 import (
 	"math/rand/v2"
 	"testing"
-	"time"
 )
-
-func TestReferenceIgnoresStepsOfTheWall(t *testing.T) {
-	v := NewVirtual(epoch)
-	c := v.Node(Skew{Shift: 2 * time.Second})
-	v.Advance(time.Second)
-	r := NewReference(c, 3)
-	c.Step(-time.Hour)
-	v.Advance(5 * time.Second)
-	us, eps := r.Now()
-	if want := epoch.Add(8 * time.Second).UnixMicro(); us != want || eps != Unsynchronised {
-		t.Fatalf("reference %d eps %d, want %d eps -1", us, eps, want)
-	}
-}
-
-func TestReferenceOfOneNodeIsCertain(t *testing.T) {
-	if _, eps := NewReference(NewVirtual(epoch).Node(Skew{}), 1).Now(); eps != 0 {
-		t.Fatalf("eps %d, want 0", eps)
-	}
-}
 
 func TestStamperNext(t *testing.T) {
 	for _, c := range []struct {
@@ -148,13 +128,5 @@ func BenchmarkStamperNext(b *testing.B) {
 	for b.Loop() {
 		ref += 3
 		s.Next(ref, 10)
-	}
-}
-
-func BenchmarkReferenceNow(b *testing.B) {
-	b.ReportAllocs()
-	r := NewReference(NewSystem(Skew{}), 3)
-	for b.Loop() {
-		r.Now()
 	}
 }
