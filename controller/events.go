@@ -189,7 +189,7 @@ func (c *Controller) warning(k key, reason, format string, args ...any) {
 }
 
 func about(k key, kind v1alpha1.EventType, reason, message string) v1alpha1.Event {
-	e := v1alpha1.Event{Type: kind, Reason: reason, Message: message, Source: v1alpha1.EventSource{Component: v1alpha1.SourceController}}
+	e := v1alpha1.Event{EventType: kind, Reason: reason, Message: message, Source: v1alpha1.EventSource{Component: v1alpha1.SourceController}}
 	e.Namespace = k.cluster
 	e.InvolvedObject = v1alpha1.ObjectReference{Kind: v1alpha1.KindNode, Namespace: k.cluster, Name: k.node}
 	if k.node == "" {

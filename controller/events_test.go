@@ -17,7 +17,7 @@ func (w *world) told(kind, name string) (lines []string) {
 	list, err := w.Events("demo", v1alpha1.ObjectReference{Kind: kind, Name: name})
 	must(w.t, err)
 	for _, e := range list.Items {
-		lines = append(lines, fmt.Sprintf("%s %s×%d %s", e.Type, e.Reason, e.Count, e.Message))
+		lines = append(lines, fmt.Sprintf("%s %s×%d %s", e.EventType, e.Reason, e.Count, e.Message))
 	}
 	return lines
 }

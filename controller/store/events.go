@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,80 +44,92 @@ func (s *Store) PutEvents(events []*v1alpha1.Event) error {
 	defer s.writeMu.Unlock()
 	now := v1alpha1.Time{Time: s.clock.Now()}
 	var written []*v1alpha1.Event
+	var changes []Change
 	var rings rings
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		written = written[:0]
+		written, changes = written[:0], changes[:0]
 		rings = s.rings.clone()
 		for _, e := range events {
 			e = e.Clone()
-			if err := s.putEvent(tx, e, now, rings); err != nil {
+			change, err := s.putEvent(tx, e, now, rings)
+			if err != nil {
 				return fmt.Errorf("store: write an event of cluster %s: %w", e.Namespace, err)
 			}
-			written = append(written, e)
+			written, changes = append(written, e), append(changes, change)
 		}
-		return dropEvents(tx, rings)
+		dropped, err := dropEvents(tx, rings)
+		changes = append(changes, dropped...)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	s.rings = rings
+	s.history[v1alpha1.KindEvent].Append(changes...)
 	for i, e := range written {
 		*events[i] = *e
 	}
 	return nil
 }
 
-func (s *Store) putEvent(tx *bbolt.Tx, e *v1alpha1.Event, now v1alpha1.Time, rings rings) error {
+func (s *Store) putEvent(tx *bbolt.Tx, e *v1alpha1.Event, now v1alpha1.Time, rings rings) (c Change, err error) {
 	e.TypeMeta = v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindEvent}
 	bucket := tx.Bucket(eventsBucket)
-	version, err := bump(tx)
-	if err != nil {
-		return err
+	c.Type = v1alpha1.WatchModified
+	if c.Version, err = bump(tx); err != nil {
+		return c, err
 	}
-	e.ResourceVersion = formatVersion(version)
+	e.ResourceVersion = formatVersion(c.Version)
 	k, known := eventKey(e.Namespace, e.Name)
 	if !known || bucket.Get(k) == nil {
-		e.Name = eventName(e.InvolvedObject.Name, version)
+		c.Type = v1alpha1.WatchAdded
+		e.Name = eventName(e.InvolvedObject.Name, c.Version)
 		e.UID, e.CreationTimestamp = s.uid(), now
 		k, _ = eventKey(e.Namespace, e.Name)
 		r := rings[e.Namespace]
-		rings[e.Namespace] = ring{r.count + 1, version}
+		rings[e.Namespace] = ring{r.count + 1, c.Version}
 	}
 	if o := &e.InvolvedObject; o.UID == "" {
 		about, err := read(tx, Key{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
 		if err != nil {
-			return err
+			return c, err
 		}
 		o.UID = about.Metadata.UID
 	}
-	v, err := json.Marshal(e)
-	if err != nil {
-		return err
+	if c.Object, err = json.Marshal(e); err != nil {
+		return c, err
 	}
-	return bucket.Put(k, v)
+	c.Key = KeyOf(e)
+	return c, bucket.Put(k, c.Object)
 }
 
-// dropEvents removes what is too much.
-func dropEvents(tx *bbolt.Tx, rings rings) error {
+// dropEvents removes what is too much. Who follows learns that it is gone.
+func dropEvents(tx *bbolt.Tx, rings rings) (dropped []Change, err error) {
 	c := tx.Bucket(eventsBucket).Cursor()
 	drop := func(cluster string, keep int) error {
 		prefix := []byte(cluster + sep)
 		for r := rings[cluster]; r.count > keep; {
-			if k, _ := c.Seek(prefix); !bytes.HasPrefix(k, prefix) {
+			k, v := c.Seek(prefix)
+			if !bytes.HasPrefix(k, prefix) {
 				return fmt.Errorf("store: %d events of cluster %s are missing", r.count-keep, cluster)
 			}
-			if err := c.Delete(); err != nil {
+			change, err := droppedEvent(tx, v)
+			if err == nil {
+				err = c.Delete()
+			}
+			if err != nil {
 				return err
 			}
+			dropped = append(dropped, change)
 			r.count--
 			rings[cluster] = r
 		}
 		return nil
 	}
 	var gone []string
-	for cluster := range rings {
+	for _, cluster := range slices.Sorted(maps.Keys(rings)) {
 		if err := drop(cluster, EventsPerCluster); err != nil {
-			return err
+			return nil, err
 		}
 		if tx.Bucket(objectsBucket).Get(Key{Kind: v1alpha1.KindCluster, Name: cluster}.bytes()) == nil {
 			gone = append(gone, cluster)
@@ -125,12 +138,26 @@ func dropEvents(tx *bbolt.Tx, rings rings) error {
 	slices.SortFunc(gone, func(a, b string) int { return cmp.Compare(rings[a].last, rings[b].last) })
 	for len(gone) > goneClusters {
 		if err := drop(gone[0], 0); err != nil {
-			return err
+			return nil, err
 		}
 		delete(rings, gone[0])
 		gone = gone[1:]
 	}
-	return nil
+	return dropped, nil
+}
+
+func droppedEvent(tx *bbolt.Tx, v []byte) (c Change, err error) {
+	var e v1alpha1.Event
+	if err := json.Unmarshal(v, &e); err != nil {
+		return c, err
+	}
+	version, err := bump(tx)
+	if err != nil {
+		return c, err
+	}
+	e.ResourceVersion = formatVersion(version)
+	last, err := json.Marshal(&e)
+	return Change{v1alpha1.WatchDeleted, KeyOf(&e), version, last}, err
 }
 
 // loadRings counts the events that are stored.

@@ -16,7 +16,7 @@ import (
 // event is one that happened so many seconds after start.
 func event(cluster, reason string, second int) *v1alpha1.Event {
 	at := v1alpha1.MicroTime{Time: start.Add(time.Duration(second) * time.Second)}
-	e := &v1alpha1.Event{Reason: reason, Type: v1alpha1.EventNormal, Count: 1, FirstTimestamp: at, LastTimestamp: at,
+	e := &v1alpha1.Event{Reason: reason, EventType: v1alpha1.EventNormal, Count: 1, FirstTimestamp: at, LastTimestamp: at,
 		InvolvedObject: v1alpha1.ObjectReference{Kind: v1alpha1.KindNode, Namespace: cluster, Name: "n1"}}
 	e.Namespace = cluster
 	return e

@@ -14,6 +14,9 @@
 //	                        the status.
 //	VersionsRise:           no resourceVersion is given twice, in any life of the
 //	                        file.
+//	FollowersKnowWhatAListSays: who lists and then follows from the list's version
+//	                        gets every change once, in order, or is told that
+//	                        some are gone.
 //	EventsAreBounded:       of each cluster the last EventsPerCluster events are
 //	                        kept, and no others.
 //
@@ -113,8 +116,12 @@ type Store struct {
 	clock timesvc.Clock
 	uid   func() string
 
-	writeMu sync.Mutex // one writer of objects or events at a time; guards rings
+	// writeMu lets one writer of objects or events in at a time, so that histories
+	// and watchers learn of changes in their order. It guards rings.
+	writeMu sync.Mutex
 	rings   rings
+
+	history map[string]*History // by kind
 
 	mu      sync.Mutex // guards watch and watchID
 	watch   map[int]func(Key)
@@ -136,12 +143,15 @@ func Open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w; if it is damaged, move it away: running nodes are found by their ports", path, err)
 	}
-	s := &Store{db: db, clock: o.Clock, uid: o.NewUID, watch: map[int]func(Key){}}
+	s := &Store{db: db, clock: o.Clock, uid: o.NewUID, watch: map[int]func(Key){}, history: map[string]*History{}}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		if err := prepare(tx, path); err != nil {
 			return err
 		}
 		s.rings = loadRings(tx)
+		for _, kind := range []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent} {
+			s.history[kind] = NewHistory(revision(tx))
+		}
 		return nil
 	})
 	if err != nil {
@@ -273,17 +283,17 @@ var errDryRun = errors.New("dry run")
 func (s *Store) Put(o v1alpha1.Object, dryRun bool) (Result, error) {
 	k := KeyOf(o)
 	result := Unchanged
-	err := s.update(k, dryRun, func(tx *bbolt.Tx) (changed bool, err error) {
+	err := s.update(k, dryRun, func(tx *bbolt.Tx) (*Change, error) {
 		old, err := read(tx, k)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		next, err := split(o)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if err := agrees(next.Metadata, old); err != nil {
-			return false, err
+			return nil, err
 		}
 		meta := old.Metadata
 		if !old.written() {
@@ -296,7 +306,7 @@ func (s *Store) Put(o v1alpha1.Object, dryRun bool) (Result, error) {
 			meta.Generation++
 		}
 		meta.Labels, meta.Annotations = next.Metadata.Labels, next.Metadata.Annotations
-		return result != Unchanged, s.write(tx, k, o, meta, next.Spec, old.Status, result != Unchanged)
+		return s.write(tx, k, o, old, stored{meta, next.Spec, old.Status}, result != Unchanged)
 	})
 	return result, err
 }
@@ -314,17 +324,16 @@ func agrees(m v1alpha1.ObjectMeta, old stored) error {
 // looked at. On success the object is what is stored now.
 func (s *Store) UpdateStatus(o v1alpha1.Object) error {
 	k := KeyOf(o)
-	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
+	return s.update(k, false, func(tx *bbolt.Tx) (*Change, error) {
 		old, err := s.mine(tx, k, o.Meta().UID)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		next, err := split(o)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		changed = !bytes.Equal(old.Status, next.Status)
-		return changed, s.write(tx, k, o, old.Metadata, old.Spec, next.Status, changed)
+		return s.write(tx, k, o, old, stored{old.Metadata, old.Spec, next.Status}, !bytes.Equal(old.Status, next.Status))
 	})
 }
 
@@ -334,31 +343,38 @@ func (s *Store) UpdateStatus(o v1alpha1.Object) error {
 func (s *Store) MarkDeleted(o v1alpha1.Object) error {
 	k := KeyOf(o)
 	annotations := maps.Clone(o.Meta().Annotations)
-	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
+	return s.update(k, false, func(tx *bbolt.Tx) (*Change, error) {
 		old, err := s.mine(tx, k, o.Meta().UID)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		changed = old.Metadata.DeletionTimestamp == nil || !maps.Equal(old.Metadata.Annotations, annotations)
-		old.Metadata.Annotations = annotations
-		if old.Metadata.DeletionTimestamp == nil {
-			old.Metadata.DeletionTimestamp = &v1alpha1.Time{Time: s.clock.Now()}
+		next := old
+		next.Metadata.Annotations = annotations
+		if next.Metadata.DeletionTimestamp == nil {
+			next.Metadata.DeletionTimestamp = &v1alpha1.Time{Time: s.clock.Now()}
 		}
-		return changed, s.write(tx, k, o, old.Metadata, old.Spec, old.Status, changed)
+		return s.write(tx, k, o, old, next, old.Metadata.DeletionTimestamp == nil || !maps.Equal(old.Metadata.Annotations, annotations))
 	})
 }
 
 // Delete removes an object; ErrNotFound if there is none, ErrConflict if it has
 // another uid. An empty uid means any.
 func (s *Store) Delete(k Key, uid string) error {
-	return s.update(k, false, func(tx *bbolt.Tx) (changed bool, err error) {
-		if _, err := s.mine(tx, k, uid); err != nil {
-			return false, err
+	return s.update(k, false, func(tx *bbolt.Tx) (*Change, error) {
+		old, err := s.mine(tx, k, uid)
+		if err != nil {
+			return nil, err
 		}
-		if _, err := bump(tx); err != nil {
-			return false, err
+		version, err := bump(tx)
+		if err != nil {
+			return nil, err
 		}
-		return true, tx.Bucket(objectsBucket).Delete(k.bytes())
+		old.Metadata.ResourceVersion = formatVersion(version)
+		last, err := encode(v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: k.Kind}, old)
+		if err != nil {
+			return nil, err
+		}
+		return &Change{v1alpha1.WatchDeleted, k, version, last}, tx.Bucket(objectsBucket).Delete(k.bytes())
 	})
 }
 
@@ -378,30 +394,39 @@ func (s *Store) mine(tx *bbolt.Tx, k Key, uid string) (stored, error) {
 
 // write puts the parts together in the caller's object and, if they changed,
 // stores them under a new resourceVersion.
-func (s *Store) write(tx *bbolt.Tx, k Key, o v1alpha1.Object, meta v1alpha1.ObjectMeta, spec, status json.RawMessage, changed bool) error {
+func (s *Store) write(tx *bbolt.Tx, k Key, o v1alpha1.Object, old, next stored, changed bool) (*Change, error) {
+	var version uint64
 	if changed {
-		n, err := bump(tx)
-		if err != nil {
-			return err
+		var err error
+		if version, err = bump(tx); err != nil {
+			return nil, err
 		}
-		meta.ResourceVersion = formatVersion(n)
+		next.Metadata.ResourceVersion = formatVersion(version)
 	}
-	whole, err := json.Marshal(struct {
-		v1alpha1.TypeMeta
-		stored
-	}{*o.Type(), stored{meta, spec, status}})
+	whole, err := encode(*o.Type(), next)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Unmarshal merges; what the caller had in status and metadata must go.
 	reset(o)
 	if err := decode(k, whole, o); err != nil {
-		return err
+		return nil, err
 	}
 	if !changed {
-		return nil
+		return nil, nil
 	}
-	return tx.Bucket(objectsBucket).Put(k.bytes(), whole)
+	change := &Change{v1alpha1.WatchModified, k, version, whole}
+	if !old.written() {
+		change.Type = v1alpha1.WatchAdded
+	}
+	return change, tx.Bucket(objectsBucket).Put(k.bytes(), whole)
+}
+
+func encode(t v1alpha1.TypeMeta, v stored) ([]byte, error) {
+	return json.Marshal(struct {
+		v1alpha1.TypeMeta
+		stored
+	}{t, v})
 }
 
 func reset(o v1alpha1.Object) {
@@ -415,19 +440,20 @@ func reset(o v1alpha1.Object) {
 	}
 }
 
-// update runs f in a transaction and tells the watchers if it changed something.
-func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (changed bool, err error)) error {
+// update runs f in a transaction and tells those who follow and watch if it
+// changed something.
+func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (*Change, error)) error {
 	if strings.Contains(k.Namespace+k.Name, sep) || k.Name == "" || k.Kind == "" {
 		return fmt.Errorf("store: %q is no name of an object", k.Name)
 	}
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
-	var changed bool
+	var change *Change
 	err := s.db.Update(func(tx *bbolt.Tx) (err error) {
-		if changed, err = f(tx); err != nil {
+		if change, err = f(tx); err != nil {
 			return err
 		}
-		if dryRun || !changed {
+		if dryRun || change == nil {
 			return errDryRun // nothing to keep: roll back and save the fsync
 		}
 		return nil
@@ -438,12 +464,32 @@ func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (changed bool, err 
 	if err != nil {
 		return err
 	}
+	s.history[k.Kind].Append(*change)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(s.watch)) {
 		s.watch[id](k)
 	}
 	return nil
+}
+
+// Follow returns a Follower of the changes of a kind after a resourceVersion, as
+// a list returned it. ErrExpired: the version is one of another file, or too old;
+// that also shows later. The history is in memory and begins when the file is
+// opened.
+func (s *Store) Follow(kind, version string) (*Follower, error) {
+	after, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q is no version of here", ErrExpired, version)
+	}
+	var newest uint64
+	if err := s.db.View(func(tx *bbolt.Tx) error { newest = revision(tx); return nil }); err != nil {
+		return nil, err
+	}
+	if after > newest {
+		return nil, fmt.Errorf("%w: it is %d, and the newest is %d: it is one of an earlier state folder", ErrExpired, after, newest)
+	}
+	return s.history[kind].Follow(after), nil
 }
 
 func revision(tx *bbolt.Tx) uint64 {

@@ -11,8 +11,8 @@ type Event struct {
 	ObjectMeta `json:"metadata"`
 	// InvolvedObject is what it happened to.
 	InvolvedObject ObjectReference `json:"involvedObject"`
-	// Type says whether somebody may have to act.
-	Type EventType `json:"type"`
+	// EventType says whether somebody may have to act. (Type is a method.)
+	EventType EventType `json:"type"`
 	// Reason is one CamelCase word for programs, Message a sentence for people.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`

@@ -29,7 +29,7 @@ func TestMetadataHasTheJSONOfMetav1(t *testing.T) {
 		{"bare metadata", ObjectMeta{Name: "n1"}, `{"name":"n1"}`},
 		{"a moment to the microsecond", MicroTime{moment}, `"2026-11-22T09:00:00.123456Z"`},
 		{"an event", Event{TypeMeta: TypeMeta{APIVersion: APIVersion, Kind: KindEvent}, ObjectMeta: ObjectMeta{Name: "n1.2a", Namespace: "demo", UID: "u-1", ResourceVersion: "42", CreationTimestamp: at},
-			InvolvedObject: ObjectReference{Kind: KindNode, Namespace: "demo", Name: "n1", UID: "u-0"}, Type: EventWarning, Reason: EventExited, Message: "exit code 1", Count: 2,
+			InvolvedObject: ObjectReference{Kind: KindNode, Namespace: "demo", Name: "n1", UID: "u-0"}, EventType: EventWarning, Reason: EventExited, Message: "exit code 1", Count: 2,
 			FirstTimestamp: MicroTime{moment}, LastTimestamp: MicroTime{moment}, Source: EventSource{Component: SourceController}},
 			`{"apiVersion":"wiber.dev/v1alpha1","kind":"Event","metadata":{"name":"n1.2a","namespace":"demo","uid":"u-1","resourceVersion":"42","creationTimestamp":"2026-11-22T09:00:00Z"},"involvedObject":{"kind":"Node","namespace":"demo","name":"n1","uid":"u-0"},"type":"Warning","reason":"Exited","message":"exit code 1","count":2,"firstTimestamp":"2026-11-22T09:00:00.123456Z","lastTimestamp":"2026-11-22T09:00:00.123456Z","source":{"component":"controller"}}`},
 		{"a deletion that succeeded", *NewSuccess(KindCluster, "demo"),

@@ -48,6 +48,7 @@ const (
 	ReasonMethodNotAllowed   StatusReason = "MethodNotAllowed"
 	ReasonAlreadyExists      StatusReason = "AlreadyExists"
 	ReasonConflict           StatusReason = "Conflict"
+	ReasonExpired            StatusReason = "Expired"
 	ReasonTooLarge           StatusReason = "RequestEntityTooLarge"
 	ReasonInvalid            StatusReason = "Invalid"
 	ReasonInternalError      StatusReason = "InternalError"
@@ -62,6 +63,7 @@ var reasonCodes = map[StatusReason]int32{
 	ReasonMethodNotAllowed:   http.StatusMethodNotAllowed,
 	ReasonAlreadyExists:      http.StatusConflict,
 	ReasonConflict:           http.StatusConflict,
+	ReasonExpired:            http.StatusGone,
 	ReasonTooLarge:           http.StatusRequestEntityTooLarge,
 	ReasonInvalid:            http.StatusUnprocessableEntity,
 	ReasonInternalError:      http.StatusInternalServerError,
