@@ -91,12 +91,22 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	if err := e.makeGroups(m.Shards); err != nil {
 		return nil, err
 	}
+	for {
+		err := e.restore()
+		if err == nil {
+			break
+		}
+		if err := e.setAside(err); err != nil {
+			return nil, err
+		}
+		e.groups = nil // some were restored, one in part
+		if err := e.makeGroups(m.Shards); err != nil {
+			return nil, err
+		}
+	}
 	ids := make([]raftnode.GroupID, len(e.groups))
 	for i, g := range e.groups {
 		ids[i] = g.id
-	}
-	if err := e.restore(); err != nil {
-		return nil, err
 	}
 	host, err := raftnode.New(raftnode.Config{
 		ID: e.id, Voters: e.voters(), Groups: ids, Log: c.Log,

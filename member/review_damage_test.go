@@ -1,7 +1,10 @@
 package member
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path"
@@ -11,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wiber/wiber/raftnode/transport"
+	"github.com/wiber/wiber/raftnode/vfs"
+	"github.com/wiber/wiber/topics"
 	"github.com/wiber/wiber/topics/server"
 	"github.com/wiber/wiber/topics/store"
 )
@@ -81,42 +87,160 @@ func TestALogWhoseNewestSegmentsAreGoneIsRefused(t *testing.T) {
 	}
 }
 
-// A checkpoint that is damaged is no matter for another try.
-func TestANodeWithADamagedCheckpointIsNotStartedAgain(t *testing.T) {
-	c := testCluster(t, 1)
-	var files []string
-	for range 2 { // the second start seals the first one's segment
-		n := startNode(t, c, "n1")
-		if got := dialNode(t, c, "n1").ask("PUB orders one"); !strings.HasPrefix(got, "+ACK orders ") {
-			t.Fatal(got)
+// checkpointed is a node whose newest messages lie in a checkpoint and in index
+// files.
+func checkpointed(t *testing.T, seed uint64) *single {
+	t.Helper()
+	s := newSingle(t, seed)
+	for range 3 {
+		s.publishUntilSealed()
+		for s.settle() {
 		}
-		if files == nil {
-			files = []string{}
-		} else {
-			eventually(t, 10*time.Second, func() bool {
-				files, _ = filepath.Glob(filepath.Join(c.Spec.DataRoot, "n1", "state", "*.state"))
-				return len(files) > c.Spec.Shards
-			})
+		for range 5 {
+			s.tick()
 		}
-		if err := n.end(t); err != nil {
+		s.idle()
+		for s.settle() {
+		}
+	}
+	return s
+}
+
+// again starts a node from what another one left on the disk.
+func (s *single) again(disk *vfs.Mem, logger *slog.Logger) (*single, error) {
+	s.t.Helper()
+	n := &single{t: s.t, disk: disk, meta: &witness{Mem: s.meta.Snapshot()}}
+	var err error
+	if n.log, err = openSmallLog(disk, n.meta); err != nil {
+		return nil, err
+	}
+	id := s.c.Identity
+	id.Counter++
+	n.Engine, err = NewEngine(EngineConfig{
+		Identity: id, Log: n.log, Transport: outside(func(uint64, transport.Message) {}),
+		Meta: n.meta, FS: disk, Dir: "state", Reference: s.c.Reference,
+		Mono: func() time.Duration { return 0 }, Wake: func() {}, Logger: logger,
+		ElectionTicks: 10, HeartbeatTicks: 1,
+	})
+	return n, err
+}
+
+// A damaged checkpoint costs nothing but the time to read the log: the log has
+// everything, and what was damaged is kept for whoever wants to look at it.
+func TestADamagedCheckpointIsMadeAgainFromTheLog(t *testing.T) {
+	s := checkpointed(t, 5)
+	topic, _ := s.Topic("a")
+	stream := topics.Stream{UID: topic.UID}
+	_, next := s.groups[s.group(stream)].broker.Offsets(stream)
+	whole := s.disk.Kill()
+	names, err := whole.ReadDir("state")
+	if err != nil || len(names) < len(s.groups) {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		for what, harm := range map[string]func(*vfs.Mem) error{
+			"a bit":    func(d *vfs.Mem) error { return d.Flip(path.Join("state", name), 30, 3) },
+			"the file": func(d *vfs.Mem) error { return d.Remove(path.Join("state", name)) },
+		} {
+			disk := whole.Crash() // everything is synced, so this is a copy
+			if err := harm(disk); err != nil {
+				t.Fatal(err)
+			}
+			var said bytes.Buffer
+			n, err := s.again(disk, slog.New(slog.NewTextHandler(&said, nil)))
+			if err != nil {
+				t.Fatalf("%s of %s: %v", what, name, err)
+			}
+			for range 40 {
+				n.tick()
+			}
+			for i, g := range n.groups {
+				want, _ := s.Chain(s.groups[i].id)
+				if chain, _ := n.Chain(g.id); chain != want {
+					t.Errorf("%s of %s: group %d has chain %x, want %x", what, name, i, chain, want)
+				}
+			}
+			if _, got := n.groups[n.group(stream)].broker.Offsets(stream); got != next {
+				t.Errorf("%s of %s: %d messages, want %d", what, name, got, next)
+			}
+			g := n.groups[n.group(stream)]
+			for from := uint64(0); from < next; {
+				batches, err := g.reader.Read(stream, from, 1<<20)
+				if err != nil || len(batches) == 0 {
+					t.Fatalf("%s of %s: offset %d of %d: %v", what, name, from, next, err)
+				}
+				from += uint64(len(batches))
+			}
+			if !strings.Contains(said.String(), name) {
+				t.Errorf("%s of %s: the node says %q", what, name, said.String())
+			}
+			_, err = disk.Size(path.Join("state", name) + ".damaged")
+			if kept := err == nil; kept != (what == "a bit") {
+				t.Errorf("%s of %s: kept: %v", what, name, kept)
+			}
+
+			// The next checkpoint is whole, and the next start needs none of this.
+			n.publishUntilSealed()
+			for n.settle() {
+			}
+			for range 5 {
+				n.tick()
+			}
+			n.idle()
+			for n.settle() {
+			}
+			said.Reset()
+			if _, err := n.again(n.disk.Kill(), slog.New(slog.NewTextHandler(&said, nil))); err != nil || said.Len() > 0 {
+				t.Errorf("%s of %s: the start after that: %v, %q", what, name, err, said.String())
+			}
+		}
+	}
+}
+
+// Where the log does not reach a checkpoint, it cannot give back what that held:
+// neither if the checkpoint is damaged, nor if it is only that index files are gone.
+func TestACheckpointThatTheLogDoesNotReachIsNotMadeAgain(t *testing.T) {
+	for _, damaged := range []bool{true, false} {
+		t.Run(fmt.Sprintf("damaged=%v", damaged), func(t *testing.T) { notMadeAgain(t, damaged) })
+	}
+}
+
+func notMadeAgain(t *testing.T, damaged bool) {
+	s := checkpointed(t, 6)
+	disk := s.disk.Kill()
+	logs, err := disk.ReadDir("log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range logs {
+		if name != "000000000001.wal" {
+			if err := disk.Remove(path.Join("log", name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	names, err := disk.ReadDir("state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !damaged {
+			continue
+		}
+		if err := disk.Flip(path.Join("state", name), 30, 3); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for what, harm := range map[string]func(){
-		"a bit":    func() { flip(t, files[0], 30) },
-		"the file": func() { _ = os.Remove(files[0]) },
-	} {
-		whole, err := os.ReadFile(files[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		harm()
-		err = startNode(t, c, "n1").ends(t)
-		if exitCode(err) != ExitNoRestart || !strings.Contains(err.Error(), filepath.Base(files[0])) {
-			t.Errorf("%s: err = %v", what, err)
-		}
-		if err := os.WriteFile(files[0], whole, 0o640); err != nil {
-			t.Fatal(err)
+	if err := s.meta.Update(map[string][]byte{segmentKey: nil}); err != nil { // nobody remembers the rest
+		t.Fatal(err)
+	}
+	_, err = s.again(disk, slog.New(slog.DiscardHandler))
+	if err == nil || exitCode(refusal(err)) != ExitNoRestart {
+		t.Fatalf("err = %v", err)
+	}
+	for _, name := range names {
+		if _, err := disk.Size(path.Join("state", name)); err != nil {
+			t.Errorf("%s was touched: %v", name, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package member
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/wiber/wiber/raftnode"
@@ -67,6 +68,9 @@ func (e *Engine) restore() error {
 		e.c.Logger.Warn("index files that the checkpoint builds on are missing: the log is read from its beginning, and they are made anew")
 	}
 	for _, g := range e.groups {
+		if m, ok := state.Manifest(uint64(g.id)); ok && whole && !raftnode.CanCheckpoint(e.log, g.id, m.Applied) {
+			return &RefusedError{fmt.Sprintf("the checkpoint of group %s holds entries up to %d, and the log does not come as far: its newest files are missing; bring them back", g.id, m.Applied)}
+		}
 		if g.broker == nil || !whole {
 			if err := state.Restore(uint64(g.id), g.sm); err != nil {
 				return err
@@ -86,6 +90,30 @@ func (e *Engine) restore() error {
 	for _, t := range e.sortedTopics() {
 		e.cat.largest.Store(max(e.cat.largest.Load(), int64(t.Spec.MaxMessageBytes)))
 	}
+	return nil
+}
+
+// setAside answers an error of restore: if a state file is damaged and the log
+// has all that the checkpoints hold, the checkpoint of that group is set aside, and
+// the group is restored from the log alone. The log is kept whole, so it begins
+// with the group's first entry. Any other error is returned.
+func (e *Engine) setAside(err error) error {
+	var damaged *store.CorruptError
+	if !errors.As(err, &damaged) {
+		return err
+	}
+	for _, g := range e.groups { // of a log that lacks something, nothing is touched
+		m, ok := e.settling.state.Manifest(uint64(g.id))
+		if ok && (!bytes.Equal(m.ConfState, e.settling.conf) || !raftnode.CanCheckpoint(e.log, g.id, m.Applied)) {
+			return err
+		}
+	}
+	files, aerr := e.settling.state.SetAside(damaged.Group)
+	if aerr != nil {
+		return errors.Join(err, aerr)
+	}
+	e.c.Logger.Error("a checkpoint is damaged: its files are set aside, and the state is made again from the whole log; look at the disk",
+		"group", raftnode.GroupID(damaged.Group).String(), "files", files, "err", err)
 	return nil
 }
 

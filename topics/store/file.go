@@ -28,8 +28,9 @@ const (
 )
 
 // CorruptError says that a state file is not what the manifest says it is. The
-// replica cannot start from it.
+// group cannot start from it.
 type CorruptError struct {
+	Group  uint64
 	File   string
 	Offset int64
 	Err    error
@@ -37,7 +38,7 @@ type CorruptError struct {
 
 // Error implements error.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("store: %s is damaged at offset %d: %v (nothing was changed; this replica must be rebuilt from its peers)", e.File, e.Offset, e.Err)
+	return fmt.Sprintf("store: %s is damaged at offset %d: %v", e.File, e.Offset, e.Err)
 }
 
 // Unwrap returns the reason.
@@ -130,6 +131,7 @@ func (w *fileWriter) finish(name string) (File, error) {
 // the checksum that the manifest has.
 type fileReader struct {
 	path    string
+	group   uint64
 	file    File
 	f       vfs.File
 	off     int64
@@ -146,12 +148,12 @@ func openFileReader(fsys vfs.FS, dir string, file File, group uint64) (*fileRead
 	path := vfs.Join(dir, file.Name)
 	f, err := fsys.OpenRead(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &CorruptError{File: path, Err: errors.New("the file is missing")}
+		return nil, &CorruptError{Group: group, File: path, Err: errors.New("the file is missing")}
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &fileReader{path: path, file: file, f: f, sum: sha256.New()}
+	r := &fileReader{path: path, group: group, file: file, f: f, sum: sha256.New()}
 	if err := r.open(group); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -177,7 +179,7 @@ func (r *fileReader) open(group uint64) error {
 }
 
 func (r *fileReader) corrupt(at int64, format string, args ...any) error {
-	return &CorruptError{File: r.path, Offset: at, Err: fmt.Errorf(format, args...)}
+	return &CorruptError{Group: r.group, File: r.path, Offset: at, Err: fmt.Errorf(format, args...)}
 }
 
 // take reads the next n bytes.

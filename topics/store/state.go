@@ -67,6 +67,7 @@ const (
 	manifestPrefix  = "checkpoint/"
 	groupsKey       = "checkpoints"
 	stateSuffix     = ".state"
+	asideSuffix     = ".damaged"
 	maxGroups       = topics.MaxShards + 1
 	maxFiles        = 4096
 	maxConfState    = 1 << 16
@@ -120,7 +121,8 @@ func (s *State) Manifest(group uint64) (Manifest, bool) {
 }
 
 // Restore reads a group's last checkpoint into a new state machine; without one
-// it does nothing. Damage is a *CorruptError; nothing is moved or deleted.
+// it does nothing. Damage is a *CorruptError; nothing is moved or deleted, and
+// what has become of the state machine is of no use.
 func (s *State) Restore(group uint64, into Machine) error {
 	m, ok := s.manifests[group]
 	if !ok {
@@ -137,6 +139,35 @@ func (s *State) Restore(group uint64, into Machine) error {
 		return fmt.Errorf("restore group %d: %w: the files end at entry %d, the manifest says %d", group, ErrDamaged, index, m.Applied)
 	}
 	return nil
+}
+
+// SetAside gives a group's checkpoint up: its files are renamed, so that nothing
+// removes them, and the manifest forgets them. It returns the files' new names.
+// After a crash in the middle the files are missing, and it is done again.
+func (s *State) SetAside(group uint64) (files []string, err error) {
+	m, ok := s.manifests[group]
+	if !ok {
+		return nil, nil
+	}
+	for _, f := range m.Files {
+		path := vfs.Join(s.o.Dir, f.Name)
+		err := s.o.FS.Rename(path, path+asideSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("set %s aside: %w", path, err)
+		}
+		files = append(files, path+asideSuffix)
+	}
+	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		return nil, fmt.Errorf("set the checkpoint of group %d aside: %w", group, err)
+	}
+	delete(s.manifests, group)
+	if err := s.o.Meta.Update(map[string][]byte{manifestKey(group): nil, groupsKey: s.encodeGroups(nil)}); err != nil {
+		return nil, fmt.Errorf("set the checkpoint of group %d aside: %w", group, err)
+	}
+	return files, nil
 }
 
 // Save makes one checkpoint of several groups: it writes and syncs their files,
