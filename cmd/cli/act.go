@@ -26,6 +26,8 @@ func (a *app) actionCommand(action *nodeAction) *cobra.Command {
 		Short: action.short,
 		Long:  action.long,
 		Args:  cobra.RangeArgs(1, 2),
+
+		ValidArgsFunction: a.completeNode,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parseNode(args)
 			if err != nil {

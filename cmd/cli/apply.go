@@ -62,6 +62,7 @@ in the background.`,
 	flags.BoolVar(&o.wait, "wait", false, "return when everything that was applied is ready")
 	flags.DurationVar(&o.timeout, "timeout", time.Minute, "how long --wait, and a topic whose cluster is just starting, may take")
 	flags.BoolVar(&o.noStart, "no-start", false, "do not start a controller when none answers")
+	complete(cmd, "dry-run", oneOf("none", "client", "server"))
 	return cmd
 }
 

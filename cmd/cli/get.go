@@ -17,15 +17,16 @@ import (
 // getCommand prints objects of the controller.
 func (a *app) getCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get clusters|nodes|topics|all [NAME…]",
-		Short: "Print clusters, nodes or topics",
+		Use:   "get clusters|nodes|topics|events|all [NAME…]",
+		Short: "Print clusters, nodes, topics or events",
 		Long: `Prints objects as the controller sees them. "get node/n2", "get node n2" and
-"get nodes n2" are the same.`,
+"get nodes n2" are the same. "all" is clusters, nodes and topics.`,
 		Example: `  wiberctl get nodes
   wiberctl get node n2 -o yaml
   wiberctl get nodes -o jsonpath='{.items[*].status.pid}'`,
-		Args:        cobra.MinimumNArgs(1),
-		Annotations: map[string]string{outputsKey: objectOutputs},
+		Args:              cobra.MinimumNArgs(1),
+		Annotations:       map[string]string{outputsKey: objectOutputs},
+		ValidArgsFunction: a.completeObjects("clusters", "nodes", "topics", "events", "all"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			targets, err := parseTargets(args)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/topics/client"
 	"github.com/wiber/wiber/topics/wire"
 )
@@ -30,8 +31,9 @@ by time unless one is named, and then takes no offset.`,
 		Example: `  wiberctl history orders --last 10
   wiberctl history orders/3 --from 100 --until 200 -o json
   wiberctl history orders --node n2 --read local -o value`,
-		Args:        cobra.ExactArgs(1),
-		Annotations: map[string]string{outputsKey: messageOutputs},
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTopic,
+		Annotations:       map[string]string{outputsKey: messageOutputs},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := f.options()
 			if err != nil {
@@ -48,6 +50,10 @@ by time unless one is named, and then takes no offset.`,
 	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
 	flags.StringVar(&f.read, "read", "linearizable", "how fresh: `linearizable|session|local`")
 	flags.StringVar(&f.node, "node", "", "ask the node with this `id`")
+	complete(cmd, "read", oneOf("linearizable", "session", "local"))
+	complete(cmd, "node", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return a.names(cmd, v1alpha1.KindNode), noFiles
+	})
 	nodesFlag(cmd)
 	return cmd
 }

@@ -45,8 +45,9 @@ message that is refused, or whose outcome stays unknown, ends the command with a
 error that names its line.`,
 		Example: `  wiberctl pub orders 'two coffees' --key table-7
   seq 1000 | wiberctl pub numbers - -q`,
-		Args:        cobra.RangeArgs(1, 2),
-		Annotations: map[string]string{outputsKey: "json"},
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeTopic,
+		Annotations:       map[string]string{outputsKey: "json"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := "-"
 			if len(args) == 2 {

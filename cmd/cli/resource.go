@@ -18,11 +18,17 @@ type resource struct {
 // resourceOf finds a resource by any of its names, in any case.
 func resourceOf(name string) (resource, error) {
 	kind, ok := v1alpha1.KindOf(name)
+	if word := strings.ToLower(name); word == "event" || word == "events" {
+		kind, ok = v1alpha1.KindEvent, true // made by the controller: no manifest says this word
+	}
 	if !ok {
-		return resource{}, fmt.Errorf("there is no resource type %q: it is one of clusters, nodes, topics", name)
+		return resource{}, fmt.Errorf("there is no resource type %q: it is one of %s", name, strings.Join(resourceNames, ", "))
 	}
 	return resource{v1alpha1.Resource(kind), strings.ToLower(kind), kind}, nil
 }
+
+// resourceNames are the types of objects, as messages and completion name them.
+var resourceNames = []string{"clusters", "nodes", "topics", "events"}
 
 // target is a resource, or some objects of it by name.
 type target struct {

@@ -98,8 +98,12 @@ a node. "wiberctl up" starts a three-node cluster on this machine.`,
 
 	root.AddCommand(
 		a.applyCommand(),
+		a.completionCommand(),
 		a.controllerCommand(),
+		a.deleteCommand(),
+		a.describeCommand(),
 		a.downCommand(),
+		a.eventsCommand(),
 		a.getCommand(),
 		a.historyCommand(),
 		a.killCommand(),
@@ -112,6 +116,7 @@ a node. "wiberctl up" starts a three-node cluster on this machine.`,
 		a.upCommand(),
 		a.versionCommand(),
 	)
+	a.completions(root)
 	for _, cmd := range root.Commands() {
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, given []string) error {

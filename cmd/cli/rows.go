@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -16,6 +18,7 @@ import (
 // printed always, the rest with -o wide.
 type rows struct {
 	header     []string // without NAME
+	nameless   bool     // a row begins with its first cell: nobody types an event's name
 	narrow     int
 	names      []string
 	namespaces []string
@@ -29,22 +32,28 @@ func rowsOf(f found, now time.Time) (*rows, error) {
 		return makeRows(f, now, clusterColumns, clusterCells)
 	case v1alpha1.KindNode:
 		return makeRows(f, now, nodeColumns, nodeCells)
+	case v1alpha1.KindEvent:
+		return makeRows(f, now, eventColumns, eventCells)
 	default:
 		return makeRows(f, now, topicColumns, topicCells)
 	}
 }
 
 // columns are the headers of one kind, without NAME.
-type columns struct{ narrow, wide []string }
+type columns struct {
+	narrow, wide []string
+	nameless     bool
+}
 
 var (
-	clusterColumns = columns{[]string{"READY", "STATUS", "NODES", "SHARDS", "AGE"}, []string{"REPLICATION", "DATA-ROOT"}}
-	nodeColumns    = columns{[]string{"READY", "STATUS", "ROLE", "TERM", "COMMIT", "LAG", "RESTARTS", "AGE"}, []string{"PID", "PORTS", "UPTIME", "VERSION", "DATA-DIR"}}
-	topicColumns   = columns{[]string{"PARTITIONS", "DEDUP-WINDOW", "DELETION", "AGE"}, []string{"MAX-BYTES", "CREATED-BY"}}
+	clusterColumns = columns{narrow: []string{"READY", "STATUS", "NODES", "SHARDS", "AGE"}, wide: []string{"REPLICATION", "DATA-ROOT"}}
+	nodeColumns    = columns{narrow: []string{"READY", "STATUS", "ROLE", "TERM", "COMMIT", "LAG", "RESTARTS", "AGE"}, wide: []string{"PID", "PORTS", "UPTIME", "VERSION", "DATA-DIR"}}
+	topicColumns   = columns{narrow: []string{"PARTITIONS", "DEDUP-WINDOW", "DELETION", "AGE"}, wide: []string{"MAX-BYTES", "CREATED-BY"}}
+	eventColumns   = columns{narrow: []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}, wide: []string{"SOURCE", "FIRST SEEN", "COUNT", "NAME"}, nameless: true}
 )
 
 func makeRows[T any](f found, now time.Time, c columns, cells func(*T, time.Time) []string) (*rows, error) {
-	r := &rows{header: slices.Concat(c.narrow, c.wide), narrow: len(c.narrow)}
+	r := &rows{header: slices.Concat(c.narrow, c.wide), narrow: len(c.narrow), nameless: c.nameless}
 	for _, item := range f.items {
 		var typed T
 		if err := json.Unmarshal(item, &typed); err != nil {
@@ -67,21 +76,22 @@ func (r *rows) table(res resource, withKind, wide bool) *table {
 	}
 	namespaces := slices.Compact(slices.Sorted(slices.Values(r.namespaces)))
 	withCluster := len(namespaces) > 1
-	header := []string{"NAME"}
-	if withCluster {
-		header = []string{"CLUSTER", "NAME"}
+	first := func(cluster, name string) (cells []string) {
+		if withCluster {
+			cells = append(cells, cluster)
+		}
+		if !r.nameless {
+			cells = append(cells, name)
+		}
+		return cells
 	}
-	t := newTable(slices.Concat(header, r.header[:columns])...)
+	t := newTable(slices.Concat(first("CLUSTER", "NAME"), r.header[:columns])...)
 	for i, cells := range r.cells {
 		name := r.names[i]
 		if withKind {
 			name = res.singular + "/" + name
 		}
-		first := []string{name}
-		if withCluster {
-			first = []string{r.namespaces[i], name}
-		}
-		t.add(slices.Concat(first, cells[:columns])...)
+		t.add(slices.Concat(first(r.namespaces[i], name), cells[:columns])...)
 	}
 	return t
 }
@@ -173,6 +183,40 @@ func topicCells(t *v1alpha1.Topic, now time.Time) []string {
 		strconv.Itoa(t.Spec.MaxMessageBytes),
 		t.Annotations[v1alpha1.AnnotationCreatedBy],
 	}
+}
+
+func eventCells(e *v1alpha1.Event, now time.Time) []string {
+	return []string{
+		lastSeen(e, now),
+		string(e.EventType),
+		e.Reason,
+		strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name,
+		oneLine(e.Message),
+		e.Source.Component,
+		age(e.FirstTimestamp.Time, now),
+		strconv.Itoa(e.Count),
+		e.Name,
+	}
+}
+
+// lastSeen is when an event happened last, and how often: "5s (x3 over 2m)".
+func lastSeen(e *v1alpha1.Event, now time.Time) string {
+	last := age(e.LastTimestamp.Time, now)
+	if e.Count > 1 {
+		last += fmt.Sprintf(" (x%d over %s)", e.Count, age(e.FirstTimestamp.Time, now))
+	}
+	return last
+}
+
+// oneLine makes a text that fits into a table and leaves the terminal alone.
+func oneLine(s string) string {
+	s = strings.TrimSpace(strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ").Replace(s))
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // conditionCell is a condition's status, "Unknown" when it is missing or about

@@ -26,8 +26,9 @@ yet is waited for. When a node dies, sub goes on with another one, without a gap
 or a repeat.`,
 		Example: `  wiberctl sub orders --from earliest
   wiberctl sub 'sensors.*.temperature,alerts' -o json`,
-		Args:        cobra.ExactArgs(1),
-		Annotations: map[string]string{outputsKey: messageOutputs},
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTopic,
+		Annotations:       map[string]string{outputsKey: messageOutputs},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			begin, err := position("--from", from)
 			if err != nil {

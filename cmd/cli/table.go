@@ -57,3 +57,18 @@ func (t *table) print(w io.Writer, noHeaders bool) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// indented writes the table below a heading, with a line under each header.
+func (t *table) indented(b *strings.Builder) {
+	ruled := &table{header: t.header}
+	rule := make([]string, len(t.header))
+	for i, name := range t.header {
+		rule[i] = strings.Repeat("-", utf8.RuneCountInString(name))
+	}
+	ruled.rows = append([][]string{rule}, t.rows...)
+	var text strings.Builder
+	_ = ruled.print(&text, false) // a Builder takes everything
+	for line := range strings.SplitSeq(strings.TrimRight(text.String(), "\n"), "\n") {
+		b.WriteString("  " + strings.TrimRight(line, " ") + "\n")
+	}
+}
