@@ -162,6 +162,20 @@ func decodeEnter(b []byte) (e Enter, err error) {
 	return e, r.end("enter")
 }
 
+// NewSecret makes the request that gives the cluster its secret, which the caller
+// has drawn. Only the first one in the log has an effect; the answer to a later one
+// is Unchanged. Every node must read entries of version 2.
+func NewSecret(s Secret) Request { return Request{Kind: KindSecret, Body: s[:]} }
+
+func decodeSecret(b []byte) (s Secret, err error) {
+	r := reader{b: b}
+	copy(s[:], r.take(len(s)))
+	if s == (Secret{}) {
+		r.fail()
+	}
+	return s, r.end("secret")
+}
+
 // looseNameBytes is what a decoder takes as a topic's name, so that one that is
 // a little too long is answered with BadTopic.
 const looseNameBytes = 4096

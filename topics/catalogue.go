@@ -15,6 +15,7 @@ type Catalogue struct {
 	machine
 	info    ClusterInfo
 	formed  bool
+	secret  Secret // zero: the log has none
 	nodes   []Node // in the order of the file
 	nextUID uint64
 	byName  map[string]uint32 // -> its place in records
@@ -83,10 +84,28 @@ func (c *Catalogue) execute(e *Entry, cmd *Command, r *Result) error {
 		c.put(cmd, r)
 	case KindDelete:
 		c.delete(e, cmd, r)
+	case KindSecret:
+		c.keepSecret(cmd, r)
 	default:
 		r.Code = Malformed
 	}
 	return nil
+}
+
+// keepSecret stores what the proposer has drawn; the first one in the log wins.
+func (c *Catalogue) keepSecret(cmd *Command, r *Result) {
+	s, err := decodeSecret(cmd.Body)
+	switch {
+	case err != nil || cmd.version < KindSecret.version():
+		r.Code = Malformed
+	case !c.formed:
+		r.Code = NotFormed
+	case c.secret != Secret{}:
+		r.Effect = Unchanged
+	default:
+		c.secret = s
+		r.Effect = Created
+	}
 }
 
 func (c *Catalogue) form(cmd *Command, r *Result) {
@@ -240,6 +259,9 @@ func (c *Catalogue) Version() uint64 { return c.applied }
 
 // Cluster returns what the first entry fixed; false before it is applied.
 func (c *Catalogue) Cluster() (ClusterInfo, bool) { return c.info, c.formed }
+
+// Secret returns the cluster's secret; false if the log has none.
+func (c *Catalogue) Secret() (Secret, bool) { return c.secret, c.secret != Secret{} }
 
 // Nodes returns the nodes in the order of the file that formed the cluster.
 func (c *Catalogue) Nodes() []Node { return c.nodes }

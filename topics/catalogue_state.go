@@ -14,6 +14,11 @@ func (c *Catalogue) Checkpoint() *Checkpoint {
 			p.buf = appendNode(p.buf, n)
 		}
 	})
+	if c.secret != (Secret{}) {
+		p.add(stateSecret)
+		p.split()
+		p.buf = append(p.buf, c.secret[:]...)
+	}
 	for _, uid := range c.changed {
 		p.add(stateTopic)
 		p.key64(uid)
@@ -58,6 +63,8 @@ func (c *Catalogue) restoreRecord(r *restoring) error {
 		for i := uint32(0); i < n && r.val.err == nil; i++ {
 			c.nodes = append(c.nodes, r.val.node())
 		}
+	case stateSecret:
+		copy(c.secret[:], r.val.take(len(c.secret)))
 	case stateTopic:
 		t := topicRecord{uid: r.key.be64(), generation: r.val.u64(), created: r.val.u64(), name: r.val.str(MaxNameBytes)}
 		t.spec = sharedSpec(r.val.spec())

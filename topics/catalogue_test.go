@@ -114,6 +114,56 @@ func TestFormingOnce(t *testing.T) {
 	}
 }
 
+// TestTheFirstSecretWins: a cluster gets its secret once, and keeps it through a
+// checkpoint. An entry of version 1 cannot carry one.
+func TestTheFirstSecretWins(t *testing.T) {
+	g := &group{t: t, cat: NewCatalogue()}
+	if r := g.catalogue(NewSecret(Secret{1}))[0]; r.Code != NotFormed {
+		t.Fatalf("%+v", r)
+	}
+	g.catalogue(NewForm(Form{ClusterInfo: ClusterInfo{ID: [16]byte{7}, Shards: 4}, Nodes: []Node{{"n1", 1, [16]byte{1}}}}))
+	if _, ok := g.cat.Secret(); ok {
+		t.Fatal("a secret that nobody drew")
+	}
+	if r := g.catalogue(NewSecret(Secret{}))[0]; r.Code != Malformed {
+		t.Fatalf("%+v", r)
+	}
+	old := AppendCommand(nil, Command{Kind: KindSecret, Origin: Origin{RaftID: 1, Counter: 1}, Number: 1, Stamp: Stamp{TS: 1 << 60}, Body: NewSecret(Secret{1}).Body})
+	if old[0] != 2 {
+		t.Fatalf("an entry with a secret has version %d", old[0])
+	}
+	old[0] = 1
+	cat := NewCatalogue()
+	outs, err := cat.Apply(Entry{Index: 1, Term: 1, Data: old})
+	if err != nil || outs[0].Code != Malformed {
+		t.Fatalf("%+v %v", outs, err)
+	}
+	first, second := Secret{31: 1}, Secret{31: 2}
+	if r := g.catalogue(NewSecret(first))[0]; r.Code != OK || r.Effect != Created {
+		t.Fatalf("%+v", r)
+	}
+	if r := g.catalogue(NewSecret(second))[0]; r.Code != OK || r.Effect != Unchanged {
+		t.Fatalf("%+v", r)
+	}
+	disk := files{}
+	disk.save(t, g.cat.Checkpoint(), true)
+	disk.save(t, g.cat.Checkpoint(), true)
+	again := NewCatalogue()
+	if err := again.Restore(disk.reader()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Catalogue{g.cat, again} {
+		if s, ok := c.Secret(); !ok || s != first {
+			t.Fatal("another secret")
+		}
+	}
+	for _, s := range []string{fmt.Sprint(first), fmt.Sprintf("%v %+v %#v %s", first, first, first, first), fmt.Sprintf("%+v", struct{ S Secret }{first})} {
+		if strings.Contains(s, "1") {
+			t.Errorf("a secret is printed: %s", s)
+		}
+	}
+}
+
 // TestFeedOfDeletions: what was deleted since an index, as long as it is known.
 func TestFeedOfDeletions(t *testing.T) {
 	g := newGroup(t)

@@ -23,6 +23,7 @@ const (
 	KindCreate Kind = 18
 	KindPut    Kind = 19
 	KindDelete Kind = 20
+	KindSecret Kind = 21
 )
 
 // repeatsStamp reports whether commands of this kind repeat the stamp before
@@ -31,8 +32,19 @@ func (k Kind) repeatsStamp() bool {
 	return k == KindConfigure || k == KindDrop || k == KindRefused || k == KindLimits
 }
 
-// EntryVersion is the first byte of every entry's payload.
-const EntryVersion = 1
+// version is the lowest entry version that knows a kind.
+func (k Kind) version() byte {
+	if k == KindSecret {
+		return 2
+	}
+	return 1
+}
+
+// EntryVersion is the highest version of an entry that this program reads; the
+// version is the first byte of an entry's payload. An entry is written with the
+// lowest version that knows its commands, so that nodes of an older program go on
+// as long as nothing is in the log that they would decide differently.
+const EntryVersion = 2
 
 // Limits of the entry format. A decoder refuses what lies beyond them before it
 // allocates anything.
@@ -80,6 +92,8 @@ type Command struct {
 	Number uint64
 	Stamp  Stamp
 	Body   []byte
+	// version is that of the entry: a kind that it does not know has no effect.
+	version byte
 	// Delta is where the command's first byte lies in the entry's data, Len its
 	// whole length.
 	Delta int
@@ -222,8 +236,9 @@ func appendHeader(b []byte, kind Kind, o Origin, number uint64, s Stamp, n int) 
 // does in NextEntry; tests and tools use it to write entries by hand.
 func AppendCommand(b []byte, c Command) []byte {
 	if len(b) == 0 {
-		b = append(b, EntryVersion)
+		b = append(b, 1)
 	}
+	b[0] = max(b[0], c.Kind.version())
 	b = appendHeader(b, c.Kind, c.Origin, c.Number, c.Stamp, len(c.Body))
 	return append(b, c.Body...)
 }
@@ -267,8 +282,8 @@ func Commands(data []byte) CommandIterator {
 	if len(data) == 0 {
 		return it
 	}
-	if data[0] != EntryVersion {
-		it.err = malformed("an entry of version %d; this program reads version %d", data[0], EntryVersion)
+	if data[0] < 1 || data[0] > EntryVersion {
+		it.err = malformed("an entry of version %d; this program reads versions 1 to %d", data[0], EntryVersion)
 		return it
 	}
 	it.rest = data[1:]
@@ -286,7 +301,7 @@ func (it *CommandIterator) Next() bool {
 		it.err = err
 		return false
 	}
-	c.Delta = delta
+	c.Delta, c.version = delta, it.data[0]
 	it.Command, it.rest = c, rest
 	return true
 }

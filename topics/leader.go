@@ -298,8 +298,9 @@ type forming struct {
 // own, so that the message behind it is not stamped ahead of the clock.
 func (f *forming) command(k Kind, o Origin, number, lamport uint64, body []byte) {
 	if f.data == nil {
-		f.data = append(make([]byte, 0, f.l.entrySize(len(body))), EntryVersion)
+		f.data = append(make([]byte, 0, f.l.entrySize(len(body))), 1)
 	}
+	f.data[0] = max(f.data[0], k.version())
 	stamper := &f.l.stamper
 	s := Stamp{TS: uint64(stamper.Last()), EPS: timesvc.Unsynchronised, Lamport: stamper.Lamport()}
 	if !k.repeatsStamp() {

@@ -21,6 +21,7 @@ const (
 	stateOrigin    = 6
 	stateResult    = 7
 	stateItem      = 8
+	stateSecret    = 9
 )
 
 // resultKeyBytes is the size of the key of a stateResult.

@@ -135,3 +135,13 @@ type ClusterInfo struct {
 	ID     [16]byte
 	Shards uint32
 }
+
+// Secret is what the nodes of a cluster share and nobody else knows. It is not
+// printed: fmt and slog show only that there is one.
+type Secret [32]byte
+
+// String implements fmt.Stringer.
+func (Secret) String() string { return "(secret)" }
+
+// GoString implements fmt.GoStringer.
+func (Secret) GoString() string { return "topics.Secret(secret)" }

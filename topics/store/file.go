@@ -17,11 +17,12 @@ import (
 
 // The parts of a state file; docs/format/state.md has the diagram.
 const (
-	fileMagic   = "WBSTATE\x01" // the last byte is the version
-	headerBytes = 24            // magic, group, sequence number
-	blockHead   = 8             // length, CRC32C
-	blockBytes  = 64 << 10      // a block is closed when it is longer
-	endBytes    = 8 + 8         // an empty block's head, the number of records
+	fileMagic   = "WBSTATE" // and the version
+	fileVersion = 2         // version 1, which has no records of kind 9, is read too
+	headerBytes = 24        // magic, version, group, sequence number
+	blockHead   = 8         // length, CRC32C
+	blockBytes  = 64 << 10  // a block is closed when it is longer
+	endBytes    = 8 + 8     // an empty block's head, the number of records
 	// maxBlockBytes bounds what a reader allocates for a block.
 	maxBlockBytes = blockBytes + maxKeyBytes + topics.MaxStateValueBytes + 16
 	maxKeyBytes   = 1024
@@ -60,7 +61,7 @@ func newFileWriter(fsys vfs.FS, name string, group, sequence uint64) (*fileWrite
 		return nil, err
 	}
 	w := &fileWriter{f: f, sum: sha256.New(), block: make([]byte, blockHead, blockBytes+4096)}
-	head := append(make([]byte, 0, headerBytes), fileMagic...)
+	head := append(append(make([]byte, 0, headerBytes), fileMagic...), fileVersion)
 	head = binary.LittleEndian.AppendUint64(head, group)
 	head = binary.LittleEndian.AppendUint64(head, sequence)
 	return w, w.write(head)
@@ -172,8 +173,11 @@ func (r *fileReader) open(group uint64) error {
 	if err != nil {
 		return err
 	}
-	if string(head[:8]) != fileMagic || binary.LittleEndian.Uint64(head[8:]) != group {
+	if string(head[:7]) != fileMagic || binary.LittleEndian.Uint64(head[8:]) != group {
 		return r.corrupt(0, "not a state file of group %d", group)
+	}
+	if v := head[7]; v < 1 || v > fileVersion {
+		return r.corrupt(0, "it has version %d, this program reads versions 1 to %d", v, fileVersion)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ func TestGoldenCheckpoint(t *testing.T) {
 		}
 	}
 	change(topics.NewForm(topics.Form{ClusterInfo: topics.ClusterInfo{ID: [16]byte{9}, Shards: 4}, Nodes: []topics.Node{{Name: "n1", RaftID: 1, UID: [16]byte{1}}}}))
+	change(topics.NewSecret(topics.Secret{31: 9}))
 	change(topics.NewCreate(topics.TopicChange{Name: "orders", Spec: topics.DefaultSpec}))
 	change(topics.NewCreate(topics.TopicChange{Name: "gone", Spec: topics.DefaultSpec}))
 	shard.publish(rng, 2)
@@ -82,4 +83,59 @@ func TestGoldenCheckpoint(t *testing.T) {
 	if got.String() != string(want) {
 		t.Fatalf("the format of checkpoints has changed: raise its version, or what is on disk can no longer be read\n%s", got.String())
 	}
+}
+
+// TestCheckpointsOfVersion1AreRead: what the program before secrets wrote.
+func TestCheckpointsOfVersion1AreRead(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("testdata", "golden", "checkpoint-v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, meta := vfs.NewMem(rand.New(rand.NewPCG(1, 1))), NewMem()
+	if err := disk.MkdirAll("node/state"); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range readDumps(t, string(raw)) {
+		if strings.HasSuffix(name, ".state") {
+			if err := disk.WriteFile("node/state/"+name, b); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			meta.values[name] = b
+		}
+	}
+	st := open(t, disk, meta)
+	catalogue := topics.NewCatalogue()
+	if err := st.Restore(0, catalogue); err != nil {
+		t.Fatal(err)
+	}
+	if names := catalogue.Names(); len(names) != 1 || names[0] != "orders" {
+		t.Fatalf("topics %v", names)
+	}
+	if _, ok := catalogue.Secret(); ok {
+		t.Fatal("a secret that nobody drew")
+	}
+}
+
+// readDumps reads what hex.Dump wrote under names.
+func readDumps(t *testing.T, text string) map[string][]byte {
+	t.Helper()
+	files, name := map[string][]byte{}, ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch fields := strings.Fields(strings.Split(line, "|")[0]); {
+		case line == "":
+		case !strings.Contains(line, "|") && len(fields) == 1 && len(line) == 8 && name != "":
+			// the length that ends a dump
+		case !strings.Contains(line, "|"):
+			name = line
+		default:
+			b, err := hex.DecodeString(strings.Join(fields[1:], ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = append(files[name], b...)
+		}
+	}
+	return files
 }
