@@ -21,7 +21,10 @@ type Answer struct {
 	Node    string      `json:"node"`
 	UID     UID         `json:"uid"`
 	Forming []string    `json:"forming,omitempty"`
-	Member  *Membership `json:"member,omitempty"`
+	Member  *Membership `json:"member,omitempty"` // with the secret only for a node of the cluster
+	// Reads is the highest version of an entry that the node reads. Programs of the
+	// first version do not say it.
+	Reads int `json:"reads,omitempty"`
 }
 
 // Bootstrap decides how a node with an empty folder becomes part of a cluster
@@ -32,8 +35,8 @@ type Answer struct {
 //     if that name never ran or ran with this very uid; the same name with
 //     another uid is an erased folder, which must not vote.
 //   - A cluster is formed only when every node of the forming list answers
-//     "empty"; then the first of the list draws the cluster id and the others
-//     learn it from its answer, by the rule above.
+//     "empty"; then the first of the list draws the cluster id and the secret; the others
+//     learn them from its answer, by the rule above.
 //
 // Not for concurrent use.
 type Bootstrap struct {
@@ -44,7 +47,7 @@ type Bootstrap struct {
 	all     []string // every configured node: raft ids 1..N in this order
 
 	answers map[string]Answer
-	drawID  func() string
+	draw    func() (id string, s Secret)
 	decided *Membership
 	refused error
 }
@@ -54,9 +57,10 @@ type BootstrapConfig struct {
 	Self    Identity // synced, and empty: Member is nil
 	Cluster string
 	Shards  int
-	Forming []string      // the configured nodes that are not stopped, or what --bootstrap says
-	All     []string      // every configured node
-	DrawID  func() string // draws a cluster id; used at most once
+	Forming []string // the configured nodes that are not stopped, or what --bootstrap says
+	All     []string // every configured node
+	// Draw draws a cluster's id and secret; it is used at most once.
+	Draw func() (id string, s Secret)
 }
 
 // NewBootstrap starts with no answer known.
@@ -64,7 +68,7 @@ func NewBootstrap(c BootstrapConfig) *Bootstrap {
 	return &Bootstrap{
 		self: c.Self, cluster: c.Cluster, shards: c.Shards,
 		forming: slices.Clone(c.Forming), all: slices.Clone(c.All),
-		answers: make(map[string]Answer), drawID: c.DrawID,
+		answers: make(map[string]Answer), draw: c.Draw,
 	}
 }
 
@@ -179,7 +183,8 @@ func (b *Bootstrap) form() {
 		}
 		uids[name] = a.UID
 	}
-	m := &Membership{ClusterID: b.drawID(), Cluster: b.cluster, Shards: b.shards}
+	m := &Membership{Cluster: b.cluster, Shards: b.shards}
+	m.ClusterID, m.Secret = b.draw()
 	for i, name := range b.all {
 		m.Nodes = append(m.Nodes, NodeIdentity{Name: name, RaftID: uint64(i + 1), UID: uids[name]})
 	}

@@ -36,7 +36,7 @@ func newFolders(t *testing.T, names ...string) *folders {
 func (w *folders) start(name string, forming ...string) {
 	f := w.nodes[name]
 	f.boot = NewBootstrap(BootstrapConfig{Self: f.id, Cluster: "demo", Shards: 4, Forming: forming, All: w.order,
-		DrawID: func() string { w.draws++; return fmt.Sprintf("cluster-%d", w.draws) }})
+		Draw: func() (string, Secret) { w.draws++; return fmt.Sprintf("cluster-%d", w.draws), Secret{byte(w.draws)} }})
 	f.boot.Start()
 }
 
@@ -82,7 +82,7 @@ func TestAClusterIsFormedOnlyWhenAllAnswerEmpty(t *testing.T) {
 	w.settle()
 	for i, name := range w.order {
 		m := w.nodes[name].id.Member
-		if m == nil || m.ClusterID != "cluster-1" {
+		if m == nil || m.ClusterID != "cluster-1" || m.Secret != (Secret{1}) {
 			t.Fatalf("%s: membership %+v", name, m)
 		}
 		if got := w.nodes[name].id.RaftID(); got != uint64(i+1) {
@@ -217,7 +217,7 @@ func (w *witness) saved(t *testing.T) Identity {
 func TestD6WhatANodeIsStandsOnItsDiskFirst(t *testing.T) {
 	c := testCluster(t, 1)
 	w := &witness{Mem: store.NewMem()}
-	n := &node{o: Options{Node: "n1", Cluster: c}, log: slog.New(slog.DiscardHandler), meta: w}
+	n := &node{o: Options{Node: "n1", Cluster: c}, log: slog.New(slog.DiscardHandler), meta: w, secret: newSharedSecret()}
 	steps := []struct {
 		name string
 		do   func() error
@@ -226,7 +226,7 @@ func TestD6WhatANodeIsStandsOnItsDiskFirst(t *testing.T) {
 	}{
 		{"the uid is drawn", n.openIdentity, func(id Identity) bool { return id.UID != "" }},
 		{"the cluster is formed", func() error {
-			b := NewBootstrap(BootstrapConfig{Self: n.identity, Cluster: c.Name, Shards: c.Spec.Shards, Forming: []string{"n1"}, All: []string{"n1"}, DrawID: drawID})
+			b := NewBootstrap(BootstrapConfig{Self: n.identity, Cluster: c.Name, Shards: c.Spec.Shards, Forming: []string{"n1"}, All: []string{"n1"}, Draw: func() (string, Secret) { return drawID(), Secret{1} }})
 			b.Start()
 			n.boot.b = b
 			_, _, err := n.joined()

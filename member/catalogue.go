@@ -443,6 +443,15 @@ func (e *Engine) Enter(name string, uid UID) {
 	e.Change(topics.NewEnter(topics.Enter{Name: name, UID: id16(string(uid))}), 0, func(topics.Result, error) {})
 }
 
+// Secret is the cluster's secret, if it was drawn in the catalogue and this node
+// has applied that.
+func (e *Engine) Secret() (Secret, bool) {
+	e.cat.g.mu.Lock()
+	defer e.cat.g.mu.Unlock()
+	s, ok := e.cat.cat.Secret()
+	return Secret(s), ok
+}
+
 // Membership is the folder's list with the uids that were entered since.
 func (e *Engine) Membership() *Membership {
 	m := e.c.Identity.Member.clone()

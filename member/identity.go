@@ -30,6 +30,9 @@ type Membership struct {
 	Cluster   string         `json:"cluster"`
 	Shards    int            `json:"shards"`
 	Nodes     []NodeIdentity `json:"nodes"` // in the order of the file that formed the cluster
+	// Secret is known to the cluster's nodes only. Zero: the cluster was formed by a
+	// program that drew none; see node.learnSecret.
+	Secret Secret `json:"secret,omitzero"`
 }
 
 // ByName finds a node of the list.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wiber/wiber/topics"
 )
 
 const askEvery = 200 * time.Millisecond
@@ -27,7 +29,7 @@ func (n *node) join(ctx context.Context) error {
 	}
 	n.boot.mu.Lock()
 	n.boot.b = NewBootstrap(BootstrapConfig{Self: n.identity, Cluster: n.o.Cluster.Name, Shards: n.o.Cluster.Spec.Shards,
-		Forming: forming, All: all, DrawID: drawID})
+		Forming: forming, All: all, Draw: func() (string, Secret) { return drawID(), drawSecret() }})
 	n.boot.b.Start()
 	n.boot.mu.Unlock()
 	ticker := n.clock.NewTicker(askEvery)
@@ -71,6 +73,9 @@ func (n *node) joined() (done bool, waiting []string, err error) {
 		return false, nil, err
 	}
 	n.identity = id
+	if s := id.Member.Secret; !s.IsZero() {
+		n.secret.set(s)
+	}
 	n.log.Info("joined the cluster", "cluster", id.Member.Cluster, "clusterId", id.Member.ClusterID, "raftId", id.RaftID())
 	return true, nil, nil
 }
@@ -106,7 +111,8 @@ func localAddr(host string) net.Addr {
 // reply answers the question of a bootstrapping peer.
 func (n *node) reply(q Ask) Answer {
 	if e := n.engine.Load(); e != nil {
-		a := Answer{Cluster: n.o.Cluster.Name, Node: n.o.Node, UID: n.identity.UID, Member: e.Membership()}
+		a := Answer{Cluster: n.o.Cluster.Name, Node: n.o.Node, UID: n.identity.UID, Member: e.Membership(), Reads: topics.EntryVersion}
+		a.Member.Secret = n.secretFor(q, a.Member)
 		if m, ok := a.Member.ByName(q.Node); ok && m.UID == "" && q.Cluster == a.Cluster && len(q.UID) == 32 {
 			e.Enter(q.Node, q.UID)
 		}
@@ -114,7 +120,11 @@ func (n *node) reply(q Ask) Answer {
 	}
 	n.boot.mu.Lock()
 	defer n.boot.mu.Unlock()
-	a := Answer{Cluster: n.o.Cluster.Name, Node: n.o.Node, UID: n.identity.UID, Member: n.identity.Member}
+	a := Answer{Cluster: n.o.Cluster.Name, Node: n.o.Node, UID: n.identity.UID, Reads: topics.EntryVersion}
+	if n.identity.Member != nil {
+		a.Member = n.identity.Member.clone()
+		a.Member.Secret = n.secretFor(q, a.Member)
+	}
 	if n.boot.b != nil {
 		a.Forming = n.boot.b.Ask().Forming
 	}

@@ -56,10 +56,11 @@ type node struct {
 	tick  time.Duration
 	start time.Time
 
-	meta  store.MetaStore
-	inbox *inbox
-	drain chan struct{} // closed when the node shall end
-	once  sync.Once     // closes drain
+	meta   store.MetaStore
+	secret *sharedSecret
+	inbox  *inbox
+	drain  chan struct{} // closed when the node shall end
+	once   sync.Once     // closes drain
 
 	identity Identity // fixed once the engine runs; until then boot.mu guards it
 	boot     struct {
@@ -105,6 +106,7 @@ func open(o Options) (n *node, release func(), err error) {
 		o: o, clock: o.Clock, log: o.Logger.With("node", o.Node), self: self,
 		dir: filepath.Join(root, o.Node), tick: election / electionTicks,
 		start: o.Clock.Now(), inbox: newInbox(), drain: make(chan struct{}),
+		secret: newSharedSecret(),
 	}
 	if err := (vfs.OS{}).MkdirAll(n.dir); err != nil {
 		return nil, nil, fmt.Errorf("data folder: %w (make it writable, or set spec.dataRoot)", err)
@@ -163,6 +165,12 @@ func (n *node) openIdentity() error {
 		}
 	}
 	n.identity = *id
+	if m := id.Member; m == nil {
+		return nil
+	} else if m.Secret.IsZero() {
+		return closeFiles(n.dir)
+	}
+	n.secret.set(id.Member.Secret)
 	return nil
 }
 
@@ -280,6 +288,9 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 	drained := make(chan struct{})
 	wg.Go(func() { fail(n.runLoops(hard, e, func() { close(drained) })) })
 	web.set(srv.Handler())
+	if n.secret.get().IsZero() {
+		wg.Go(func() { fail(n.learnSecret(hard, e)) })
+	}
 
 	serving, stop := context.WithCancel(hard)
 	defer stop()

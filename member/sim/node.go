@@ -80,7 +80,7 @@ func (n *node) start() {
 		n.identity = member.Identity{Node: n.name, UID: member.UID(n.w.drawID())}
 	}
 	n.boot = member.NewBootstrap(member.BootstrapConfig{Self: n.identity, Cluster: "sim", Shards: n.w.o.Shards,
-		Forming: n.w.names(), All: n.w.names(), DrawID: n.w.drawID})
+		Forming: n.w.names(), All: n.w.names(), Draw: func() (string, member.Secret) { return n.w.drawID(), member.Secret{1} }})
 	n.boot.Start()
 	n.ask()
 }

@@ -17,7 +17,7 @@ import (
 type OS struct{}
 
 const (
-	filePerm      = 0o640
+	filePerm      = 0o600
 	dirPerm       = 0o750
 	zeroStep      = 1 << 20 // bytes per write of Zero
 	zeroSyncBytes = 4 << 20 // and per sync
