@@ -38,6 +38,9 @@ const (
 	// lostAfter is the number of probes in a row without an answer after which a
 	// node counts as Unknown.
 	lostAfter = 3
+	// logInUseDelay is the pause after a start that failed because a process of
+	// the node lives that nobody recorded.
+	logInUseDelay = time.Second
 	// workers reconcile different keys at the same time. A probe of a node that
 	// hangs holds one for probeTimeout twice.
 	workers = 8

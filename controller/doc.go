@@ -17,11 +17,10 @@
 // because each took the other for alive.
 //
 // Nodes are independent of the controller: they outlive it, and when it returns
-// it finds those that still live by their start records, or by the answer of
-// the node on its port. Such a node is shown with its pid and left alone: it is
-// neither started a second time nor stopped for new settings. What a person
-// asks for by name (kill, restart, stop, down) is done to it too, after its
-// identity was compared. When it ends it is started like any other.
+// it adopts those that still live, by their start records or by the answer of the
+// node on its port (adopt.go), without a restart. An adopted node is treated like
+// one that this controller started. One that says it is somebody else, or that
+// uses another data folder, is named and left alone.
 //
 // Whatever happens to an object is told by Controller.normal or warning; the
 // recorder in events.go writes it.

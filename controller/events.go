@@ -270,7 +270,7 @@ func (c *Controller) exited(k key, pid int, how plan.Ending, run store.Run) {
 func (c *Controller) readiness(n *node, notReady error) {
 	m := &n.machine
 	switch {
-	case notReady == nil && !m.ready && (m.everReady || !m.foreign):
+	case notReady == nil && !m.ready && (m.everReady || !m.adopted):
 		c.normal(n.key, v1alpha1.EventReady, "pid %d serves requests", m.process.Identity().PID)
 	case notReady != nil && m.ready && !m.stopping:
 		c.warning(n.key, v1alpha1.EventNotReady, "%s", briefly(notReady))

@@ -125,7 +125,7 @@ func TestTheSameEventCountsUpFor10Minutes(t *testing.T) {
 func TestEventsSurviveTheController(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
 		w.running(nil)
-		before := w.told(v1alpha1.KindNode, "n1")
+		before := append(w.told(v1alpha1.KindNode, "n1"), fmt.Sprintf("Normal Adopted×1 pid %d, started by an earlier controller", w.status("n1").PID))
 		w.stop()
 		w.begin()
 		time.Sleep(time.Minute)

@@ -106,7 +106,7 @@ func (f *fakeNodes) Identity(_ context.Context, addr string) (nodeIdentity, erro
 	if other, ok := f.identity[addr]; ok {
 		return other, nil
 	}
-	return nodeIdentity{Cluster: "demo", Node: id, PID: pid, BootID: proc.FakeBootID, DataDir: f.dataDir[id]}, err
+	return nodeIdentity{Cluster: "demo", Node: id, Incarnation: 7, PID: pid, BootID: proc.FakeBootID, DataDir: f.dataDir[id]}, err
 }
 
 func (f *fakeNodes) Topic(_ context.Context, addr string, r topicRequest, into any) (http.Header, error) {

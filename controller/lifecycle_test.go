@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -426,41 +428,132 @@ func TestShutdownStopsNodesAndKeepsWhatIsWanted(t *testing.T) {
 	}
 }
 
-func TestNodesOfADeadControllerAreLeftAlone(t *testing.T) {
+// The nodes of a controller that died are full citizens of the next one.
+func TestNodesOfADeadControllerAreAdopted(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
 		w.running(nil)
-		before := w.pids()
 		w.fake.Exit("n2", 1) // its restart is counted
 		w.within(5*time.Second, "n2 is back", func() bool { return w.status("n2").Phase == v1alpha1.NodeRunning })
-		before = w.pids()
+		before := w.pids()
 		w.stop()
 		w.begin()
+		st := w.status("n2") // as soon as the controller answers
+		if st.PID != before[1] || st.Restarts != 1 || st.Incarnation != 7 {
+			t.Errorf("%+v", st)
+		}
 		w.during(time.Minute, "they go on", func() bool { return reflect.DeepEqual(w.pids(), before) && len(w.fake.Started()) == 4 })
-		st := w.status("n2")
-		if st.Phase != v1alpha1.NodeRunning || st.PID != before[1] || st.Restarts != 1 || !strings.Contains(st.Reason, "left alone") {
+		if st := w.status("n2"); st.Phase != v1alpha1.NodeRunning || st.PID != before[1] || st.Restarts != 1 || st.Reason != "" {
 			t.Errorf("%+v", st)
 		}
-		// New settings do not touch them either.
-		w.apply(func(c *v1alpha1.Cluster) { c.Spec.ElectionTimeout = v1alpha1.Duration(2 * time.Second) })
-		w.during(time.Minute, "they go on", func() bool { return reflect.DeepEqual(w.pids(), before) })
+		if got := w.toldOf("n1", v1alpha1.EventAdopted); len(got) != 1 || !strings.Contains(got[0], fmt.Sprint("pid ", before[0])) {
+			t.Errorf("events %q", got)
+		}
 
+		// How an adopted one ends is known, and its exit code that stops restarts counts.
 		w.fake.Exit("n1", 1)
-		w.within(2*time.Second, "a dead one is started like any other", func() bool {
+		w.within(2*time.Second, "it is started like any other", func() bool {
 			st := w.status("n1")
-			return st.Phase == v1alpha1.NodeRunning && st.Reason == "" && st.Restarts == 1
+			return st.Phase == v1alpha1.NodeRunning && st.Restarts == 1 && st.LastTermination.ExitCode == 1
 		})
-		// What a person asks for by name is done.
 		must(t, w.Restart(t.Context(), "", "n3", false))
-		if st := w.status("n3"); st.PID == before[2] || st.PID == 0 {
+		if st := w.status("n3"); st.PID == before[2] || st.PID == 0 || st.Restarts != 0 {
 			t.Errorf("%+v", st)
 		}
-		must(t, w.Kill(t.Context(), "", "n2", syscall.SIGKILL))
+		w.within(2*time.Second, "n3 is ready", func() bool { return w.status("n3").Phase == v1alpha1.NodeRunning })
+		w.stop()
+		w.begin()
+		w.fake.Exit("n3", v1alpha1.ExitNoRestart)
+		w.within(time.Second, "it is given up", func() bool { return strings.Contains(w.status("n3").Reason, "exit code 78") })
+		must(t, w.Start(t.Context(), "", "n3"))
+
 		out, err := w.Shutdown(t.Context(), false)
 		must(t, err)
 		if len(w.pids()) != 0 {
 			t.Errorf("down left %v (%+v)", w.pids(), out)
 		}
 	})
+}
+
+// New settings reach adopted nodes too, one after the other; the same settings
+// disturb nobody.
+func TestAdoptedNodesTakeNewSettings(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.running(nil)
+		before := w.pids()
+		w.stop()
+		w.begin()
+		w.apply(nil)
+		w.during(time.Minute, "they go on", func() bool { return reflect.DeepEqual(w.pids(), before) })
+		least := 3
+		w.apply(func(c *v1alpha1.Cluster) { c.Spec.ElectionTimeout = v1alpha1.Duration(2 * time.Second) })
+		w.within(30*time.Second, "all were restarted", func() bool {
+			least = min(least, len(w.pids()))
+			return w.starts("n1") == 2 && w.starts("n2") == 2 && w.starts("n3") == 2
+		})
+		if least < 2 {
+			t.Errorf("only %d of 3 ran at one moment", least)
+		}
+	})
+}
+
+// On an older kernel nobody but the parent learns how a process ended.
+func TestAnAdoptedNodeWhoseEndIsUnknownIsStartedAgain(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.running(nil)
+		w.fake.Forgetful(true)
+		w.stop()
+		w.begin()
+		w.fake.Exit("n1", v1alpha1.ExitNoRestart)
+		w.within(2*time.Second, "it is started again", func() bool { return w.starts("n1") == 2 })
+		if st := w.status("n1"); st.LastTermination.ExitCode != -1 || !strings.Contains(st.LastTermination.Reason, "unknown exit code") {
+			t.Errorf("%+v", st.LastTermination)
+		}
+	})
+}
+
+// The pid of a dead node belongs to another process when the controller returns:
+// that one is neither taken for the node nor touched.
+func TestAPidThatWasGivenAwayIsNotAdopted(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.running(nil)
+		pid := w.status("n2").PID
+		w.stop()
+		w.fake.Exit("n2", 1)
+		if !w.fake.Recycle(pid, "an innocent process") {
+			t.Fatal("the pid is not free")
+		}
+		w.begin()
+		w.within(time.Second, "n2 runs in another process", func() bool { st := w.status("n2"); return st.PID != 0 && st.PID != pid })
+		must(t, w.Kill(t.Context(), "", "n2", syscall.SIGKILL))
+		w.during(time.Minute, "the innocent process lives", func() bool { return len(w.fake.Running("an innocent process")) == 1 })
+	})
+}
+
+// A controller that died in the middle of a restart: the next one ends it.
+func TestADrainThatAControllerBeganIsEnded(t *testing.T) {
+	for _, sent := range []bool{true, false} {
+		story(t, func(t *testing.T, w *world) {
+			w.running(nil)
+			w.fake.Stubborn("n1", true)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { _ = w.Restart(ctx, "", "n1", false); close(done) }()
+			w.within(time.Second, "it drains", func() bool { return w.status("n1").Phase == v1alpha1.NodeDraining })
+			w.stop()
+			cancel()
+			<-done
+			if sent { // the signal had arrived, and it ends while nobody looks
+				w.fake.Exit("n1", 0)
+			} else {
+				w.fake.Stubborn("n1", false)
+			}
+			w.begin()
+			w.within(2*time.Second, "it runs again", func() bool { return w.starts("n1") == 2 })
+			if st := w.status("n1"); st.Restarts != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
 }
 
 func TestANodeThatDiedMeanwhileIsStartedAtOnce(t *testing.T) {
@@ -492,41 +585,126 @@ func TestABackOffOutlivesTheController(t *testing.T) {
 	})
 }
 
+// toldOf are the events of one reason about a node.
+func (w *world) toldOf(id, reason string) (lines []string) {
+	for _, line := range w.told(v1alpha1.KindNode, id) {
+		if strings.Contains(line, " "+reason+"×") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// byHand starts a node as a person does; its ports are taken then.
+func (w *world) byHand(cl *v1alpha1.Cluster, id string) (pid int) {
+	w.t.Helper()
+	p, err := w.fake.Start(proc.Spec{Node: id})
+	must(w.t, err)
+	pid = p.Identity().PID
+	spec, _ := cl.Spec.Node(id)
+	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
+		w.fake.TakePort(address(spec, port), pid, "wiberctl")
+	}
+	return pid
+}
+
+func (w *world) freePorts(cl *v1alpha1.Cluster, id string) {
+	spec, _ := cl.Spec.Node(id)
+	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
+		w.fake.FreePort(address(spec, port))
+	}
+}
+
 // Somebody started n1 by hand, or a controller died between the start and its
 // record, or the state folder was removed: the node itself says who it is.
-func TestANodeWithoutARecordIsFoundOnItsPort(t *testing.T) {
+func TestANodeWithoutARecordIsAdopted(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
 		cl := w.demo(nil)
-		p, err := w.fake.Start(proc.Spec{Node: "n1"})
-		must(t, err)
-		pid := p.Identity().PID
-		for _, port := range []int{9101, 9201, 9301} {
-			w.fake.TakePort(address(cl.Spec.Nodes[0], port), pid, "wiberctl")
-		}
+		pid := w.byHand(cl, "n1")
 		w.running(nil)
-		st := w.status("n1")
-		if st.PID != pid || w.starts("n1") != 1 || !strings.Contains(st.Reason, "left alone") || st.Restarts != 0 {
+		if st := w.status("n1"); st.PID != pid || w.starts("n1") != 1 || st.Restarts != 0 || st.Reason != "" {
 			t.Errorf("%+v", st)
 		}
-		w.during(time.Minute, "it is left alone", func() bool { return w.status("n1").PID == pid })
+		if got := w.toldOf("n1", v1alpha1.EventAdopted); len(got) != 1 {
+			t.Errorf("events %q", got)
+		}
+		w.during(time.Minute, "it goes on", func() bool { return w.status("n1").PID == pid })
+		// From now on it is recorded.
+		w.stop()
+		w.begin()
+		if st := w.status("n1"); st.PID != pid {
+			t.Errorf("%+v", st)
+		}
+		w.during(time.Minute, "it goes on", func() bool { return w.status("n1").PID == pid })
 
-		// Another node on that port is foreign, and named.
-		for _, other := range []struct {
-			id   nodeIdentity
-			says string
-		}{
-			{nodeIdentity{Cluster: "prod", Node: "n1", PID: 99}, "node n1 of cluster prod (pid 99)"},
-			{nodeIdentity{Cluster: "demo", Node: "n1", PID: 99, DataDir: "/elsewhere/n1"}, "/elsewhere/n1"},
-		} {
-			w.nodes.set(func() { w.nodes.identity["127.0.0.1:9301"] = other.id })
-			w.fake.Exit("n1", 1)
-			w.within(time.Minute, "the foreign node is named", func() bool {
-				return strings.Contains(w.status("n1").Reason, other.says)
+		// It is stopped and started like any other.
+		w.freePorts(cl, "n1")
+		must(t, w.Restart(t.Context(), "", "n1", false))
+		if st := w.status("n1"); st.PID == pid || st.PID == 0 {
+			t.Errorf("%+v", st)
+		}
+
+		// One that should not run, and was started by hand, is stopped.
+		w.within(time.Second, "n1 is ready", func() bool { return w.status("n1").Phase == v1alpha1.NodeRunning })
+		must(t, w.Stop(t.Context(), "", "n1"))
+		w.byHand(cl, "n1")
+		w.within(15*time.Second, "it is stopped", func() bool { return len(w.fake.Running("n1")) == 0 })
+	})
+}
+
+// Who only claims to be the node is named, left alone, and not adopted.
+func TestAStrangerOnANodesPortIsNotAdopted(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(id *nodeIdentity)
+		says   string
+	}{
+		"another cluster":       {func(id *nodeIdentity) { id.Cluster = "prod" }, "node n1 of cluster prod"},
+		"another node":          {func(id *nodeIdentity) { id.Node = "n2" }, "node n2 of cluster demo"},
+		"another data folder":   {func(id *nodeIdentity) { id.DataDir = "/elsewhere/n1" }, "/elsewhere/n1"},
+		"another boot":          {func(id *nodeIdentity) { id.BootID = "another" }, "another machine or boot"},
+		"a pid that nobody has": {func(id *nodeIdentity) { id.PID = 99999 }, "pid 99999, which cannot be found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(t *testing.T, w *world) {
+				w.running(nil)
+				cl := w.demo(nil)
+				must(t, w.Kill(t.Context(), "", "n1", syscall.SIGKILL))
+				pid := w.byHand(cl, "n1")
+				answer := nodeIdentity{Cluster: "demo", Node: "n1", PID: pid, BootID: proc.FakeBootID, DataDir: filepath.Join(cl.Spec.DataRoot, "n1")}
+				right := answer
+				c.change(&answer)
+				addr := address(cl.Spec.Nodes[0], cl.Spec.Nodes[0].HTTPPort)
+				w.nodes.set(func() { w.nodes.identity[addr] = answer })
+				w.within(5*time.Second, "it is named", func() bool {
+					st := w.status("n1")
+					return st.PID == 0 && st.Phase == v1alpha1.NodePending && strings.Contains(st.Reason, c.says)
+				})
+				w.during(time.Minute, "it is left alone", func() bool { return w.status("n1").PID == 0 && len(w.fake.Running("n1")) == 1 && w.starts("n1") == 2 })
+				if got := w.toldOf("n1", v1alpha1.EventRefused); name != "a pid that nobody has" && len(got) == 0 {
+					t.Error("nobody is told")
+				}
+				w.nodes.set(func() { w.nodes.identity[addr] = right })
+				w.within(70*time.Second, "the right one is adopted", func() bool { return w.status("n1").PID == pid })
 			})
-			w.nodes.set(func() { delete(w.nodes.identity, "127.0.0.1:9301") })
-			p, err := w.fake.Start(proc.Spec{Node: "n1"})
-			must(t, err)
-			w.within(2*time.Minute, "and the right one is found", func() bool { return w.status("n1").PID == p.Identity().PID })
+		})
+	}
+}
+
+// A controller that died between a start and its record left a process that does
+// not answer yet. The lock of its log keeps a second one away, until it does.
+func TestAStartThatNobodyRecordedIsAdoptedOnceItAnswers(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		p, err := w.fake.Start(proc.Spec{Node: "n1"})
+		must(t, err)
+		w.nodes.set(func() { w.nodes.hung["n1"] = true })
+		w.fake.Refuse("n1", fmt.Errorf("open its log: %w", proc.ErrLogInUse))
+		w.apply(nil)
+		w.within(time.Second, "it is told", func() bool { return strings.Contains(w.status("n1").Reason, "still writes to it") })
+		w.during(time.Minute, "no second one is started", func() bool { return reflect.DeepEqual(w.fake.Running("n1"), []int{p.Identity().PID}) })
+		w.nodes.set(func() { w.nodes.hung["n1"] = false })
+		w.within(2*time.Second, "it is adopted", func() bool { return w.status("n1").PID == p.Identity().PID })
+		if st := w.status("n1"); st.Restarts != 0 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

@@ -65,10 +65,17 @@ type machine struct {
 	loaded  bool
 	run     store.Run
 	process proc.Process
-	// foreign: the process was not started by this controller; it is left alone.
-	foreign bool
-	// startedAt is when the process was started, on the monotonic clock; for a
-	// foreign one when it was found.
+	// adopted: the process was not started by this controller.
+	adopted bool
+	// confirmed: the process said about itself what the record says.
+	confirmed bool
+	// refused is why a process that answers on the node's port is not taken for
+	// it, as it was last told.
+	refused string
+	// unsaved: run is newer than what is on the disk.
+	unsaved bool
+	// startedAt is when the process was started, on the monotonic clock; for an
+	// adopted one when it was found.
 	startedAt time.Duration
 	// stopping: the process was asked to end.
 	stopping bool
@@ -103,7 +110,13 @@ func (c *Controller) reconcileNode(ctx context.Context, k key) (again time.Durat
 	if err := c.load(n); err != nil {
 		return 0, err
 	}
+	if err := c.saved(n); err != nil {
+		return 0, err
+	}
 	if err := c.seeEnd(n, cl); err != nil {
+		return 0, err
+	}
+	if err := c.find(ctx, n, cl); err != nil {
 		return 0, err
 	}
 	c.probe(ctx, n, cl)
@@ -115,73 +128,22 @@ func (c *Controller) reconcileNode(ctx context.Context, k key) (again time.Durat
 	if ok {
 		c.act(ctx, n, action)
 	}
+	if err := c.saved(n); err != nil {
+		return 0, err // nobody is told of a process that is not recorded
+	}
+	if action.Kind == plan.Start && m.process != nil {
+		c.normal(n.key, v1alpha1.EventStarted, "pid %d", m.process.Identity().PID)
+	}
 	if err := c.tell(n); err != nil {
 		return 0, err
 	}
 	return c.nextLook(m, action), nil
 }
 
-// load reads the record of the node, and finds the process it names if that
-// still lives. It does so once.
-func (c *Controller) load(n *node) error {
-	m := &n.machine
-	if m.loaded {
-		return nil
-	}
-	run, err := c.store.Run(n.key.cluster, n.key.node)
-	if err != nil {
-		return err
-	}
-	m.run = run
-	if left := run.NextStart.Sub(c.clock.Now()); !run.NextStart.IsZero() && left > 0 {
-		m.notUntil = c.clock.Mono() + min(left, v1alpha1.MaxBackoff.Duration())
-		m.why = reasonOf(run.LastTermination)
-	}
-	m.loaded = true
-	if run.Process == nil {
-		return nil
-	}
-	p, err := c.procs.Find(*run.Process)
-	if err == nil {
-		c.attach(n, p, true)
-		c.log.Warn("node of an earlier controller is left alone", "cluster", n.key.cluster, "node", n.key.node, "pid", p.Identity().PID)
-		return nil
-	}
-	if !errors.Is(err, proc.ErrGone) {
-		m.loaded = false
-		return err
-	}
-	// It ended while no controller looked. Nobody knows how, and whoever starts a
-	// controller wants its nodes back: no back-off.
-	cl, err := c.cluster(n.key.cluster)
-	if err != nil {
-		m.loaded = false
-		return err
-	}
-	how := plan.Ending{How: "an end that no controller saw"}
-	outcome := plan.After(&cl.Spec, 0, how, 0)
-	m.run.Process = nil
-	m.run.Failures = 0
-	m.run.Again = true
-	m.run.NextStart = time.Time{}
-	m.notUntil, m.why = 0, how.How
-	m.run.Halted, m.run.HaltedUnder = outcome.Halted, wantedHash(&cl.Spec, n.key.node)
-	m.run.LastTermination = &v1alpha1.Termination{ExitCode: -1, Reason: how.How, At: v1alpha1.MicroTime{Time: c.clock.Now()}}
-	c.warning(n.key, v1alpha1.EventExited, "pid %d ended while no controller looked", run.Process.PID)
-	return c.store.PutRun(m.run)
-}
-
-func reasonOf(t *v1alpha1.Termination) string {
-	if t == nil {
-		return ""
-	}
-	return t.Reason
-}
-
 // attach takes a living process as the node's, and wakes the node when it ends.
-func (c *Controller) attach(n *node, p proc.Process, foreign bool) {
+func (c *Controller) attach(n *node, p proc.Process, adopted bool) {
 	m := &n.machine
-	m.process, m.foreign, m.startedAt = p, foreign, c.clock.Mono()
+	m.process, m.adopted, m.confirmed, m.startedAt = p, adopted, false, c.clock.Mono()
 	m.stopping, m.everReady, m.ready, m.misses = false, false, false, 0
 	m.notReady = "it does not answer yet"
 	m.status = nodeStatus{}
@@ -207,12 +169,13 @@ func (c *Controller) seeEnd(n *node, cl *v1alpha1.Cluster) error {
 	}
 	exit, pid := m.process.Exit(), m.process.Identity().PID
 	how := plan.Ending{Asked: m.stopping, Known: exit.Known, Code: exit.Code, How: exit.String(), Ran: c.clock.Mono() - m.startedAt}
-	if m.foreign {
+	if m.adopted {
 		how.Ran = c.clock.Now().Sub(m.run.StartedAt)
 	}
 	outcome := plan.After(&cl.Spec, m.run.Failures, how, jitter())
 	run := m.run
 	run.Process = nil
+	run.Stopping = false
 	run.Failures = outcome.Failures
 	run.Again = !how.Asked
 	run.Halted, run.HaltedUnder = outcome.Halted, wantedHash(&cl.Spec, n.key.node)
@@ -235,7 +198,7 @@ func (c *Controller) seeEnd(n *node, cl *v1alpha1.Cluster) error {
 		log.Warn("node ended", "restarts", run.Restarts, "delay", outcome.Delay, "halted", outcome.Halted)
 	}
 	m.run = run
-	m.process, m.foreign, m.stopping, m.ready, m.everReady, m.misses = nil, false, false, false, false, 0
+	m.process, m.adopted, m.stopping, m.ready, m.everReady, m.misses = nil, false, false, false, false, 0
 	m.status = nodeStatus{Incarnation: m.status.Incarnation, Version: m.status.Version}
 	m.failure = ""
 	m.notUntil, m.why = c.clock.Mono()+outcome.Delay, how.How
@@ -257,6 +220,9 @@ func (c *Controller) probe(ctx context.Context, n *node, cl *v1alpha1.Cluster) {
 	st, err := c.o.nodes.Status(ctx, addr)
 	if err == nil && (st.Node != n.key.node || st.Cluster != n.key.cluster) {
 		err = fmt.Errorf("node %s of cluster %s answers on its port %d", st.Node, st.Cluster, spec.HTTPPort)
+	}
+	if err == nil {
+		err = c.confirm(ctx, n, cl, spec)
 	}
 	if err != nil {
 		m.misses++
@@ -319,7 +285,7 @@ func (c *Controller) decide(n *node, cluster string) (a plan.Action, ok bool, er
 	n.seen.Alive = m.process != nil
 	n.seen.Ready = n.seen.Alive && m.ready && !m.stopping
 	n.seen.Draining = n.seen.Alive && m.stopping
-	n.seen.Outdated = n.seen.Alive && !m.foreign && m.run.Settings != settingsHash(&cl.Spec)
+	n.seen.Outdated = n.seen.Alive && m.run.Settings != settingsHash(&cl.Spec)
 	n.seen.Halted = m.run.Halted
 	n.seen.NotBefore, n.seen.Why = m.notUntil, m.why
 	for _, action := range plan.Cluster(&cl.Spec, c.stateLocked(cl)) {
@@ -362,15 +328,19 @@ func (c *Controller) act(ctx context.Context, n *node, a plan.Action) {
 			log.Info("node started", "pid", m.process.Identity().PID)
 			return
 		}
-		m.run.Failures++
 		m.failure = err.Error()
-		delay := c.startDelay(n)
+		delay := logInUseDelay
+		if !errors.Is(err, proc.ErrLogInUse) { // it runs already, and will answer
+			m.run.Failures++
+			delay = c.startDelay(n)
+		}
 		m.notUntil, m.why = c.clock.Mono()+delay, m.failure
 		m.run.NextStart = c.clock.Now().Add(delay)
 		log.Warn("node cannot be started", "err", err, "delay", delay)
 		c.warning(n.key, v1alpha1.EventStartFailed, "%v", err)
 	case plan.Stop:
-		m.stopping = true
+		m.stopping, m.run.Stopping = true, true
+		c.save(n)
 		log.Info("node is asked to end", "pid", m.process.Identity().PID)
 		c.normal(n.key, v1alpha1.EventDraining, "pid %d is asked to end: %s", m.process.Identity().PID, a.Reason)
 		c.signal(n, syscall.SIGTERM)
@@ -398,11 +368,12 @@ func (c *Controller) startDelay(n *node) time.Duration {
 	return plan.Delay(backoff, n.machine.run.Failures, jitter())
 }
 
-// start starts the node's process, or finds that it runs already.
+// start starts the node's process.
 //
 // The record is written before the process exists, without a process, and again
-// with it: a controller that dies in between leaves a node that the next one
-// finds on its port.
+// with it before anybody is told. A controller that dies in between leaves a node
+// that the next one finds by its answer; until it answers, the lock of its log
+// keeps a second process away.
 func (c *Controller) start(ctx context.Context, n *node) error {
 	file, cl, err := c.writeCluster(n.key.cluster)
 	if err != nil {
@@ -412,16 +383,8 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	if !ok {
 		return errors.New("it is not in the spec any more")
 	}
-	if found, err := c.portsFree(ctx, n.key, &cl.Spec, spec); err != nil {
+	if err := c.portsFree(ctx, n.key, &cl.Spec, spec); err != nil {
 		return err
-	} else if found != nil {
-		c.log.Warn("node that runs already is left alone", "cluster", n.key.cluster, "node", n.key.node, "pid", found.Identity().PID)
-		id := found.Identity()
-		n.machine.run.Process = &id
-		n.machine.run.StartedAt = c.clock.Now()
-		n.machine.run.Settings = ""
-		c.attach(n, found, true)
-		return c.store.PutRun(n.machine.run)
 	}
 	run := n.machine.run
 	run.Process = nil
@@ -430,8 +393,9 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	run.Executable, run.DataDir = c.exe, filepath.Join(cl.Spec.DataRoot, spec.ID)
 	run.LogFile = logFile(cl.Spec.DataRoot, spec.ID)
 	run.Ports = []int{spec.Port, spec.PeerPort, spec.HTTPPort}
-	run.Settings = settingsHash(&cl.Spec)
+	run.Settings, run.Generation = settingsHash(&cl.Spec), cl.Generation
 	run.NextStart = time.Time{}
+	run.Stopping, run.Incarnation = false, 0
 	if run.Again {
 		run.Again = false
 		run.Restarts++
@@ -452,46 +416,8 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	run.Process = &id
 	n.machine.run = run
 	c.attach(n, p, false)
-	c.normal(n.key, v1alpha1.EventStarted, "pid %d", id.PID)
-	if err := c.store.PutRun(run); err != nil {
-		c.log.Error("the start of a node is not recorded", "cluster", n.key.cluster, "node", n.key.node, "pid", id.PID, "err", err)
-	}
+	n.machine.unsaved = true // until the pass has written it, nobody is told
 	return nil
-}
-
-// portsFree returns nil if all ports of the node are free, the node's process
-// if it holds them itself, and else an error that names who does.
-func (c *Controller) portsFree(ctx context.Context, k key, cluster *v1alpha1.ClusterSpec, spec v1alpha1.NodeSpec) (proc.Process, error) {
-	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
-		err := c.procs.CheckPort(address(spec, port))
-		if err == nil {
-			continue
-		}
-		id, ierr := c.o.nodes.Identity(ctx, address(spec, spec.HTTPPort))
-		if ierr != nil || id.Node == "" {
-			return nil, err
-		}
-		if id.Node != k.node || id.Cluster != k.cluster {
-			return nil, fmt.Errorf("port %d is in use by node %s of cluster %s (pid %d)", port, id.Node, id.Cluster, id.PID)
-		}
-		if want := filepath.Join(cluster.DataRoot, spec.ID); filepath.Clean(id.DataDir) != want {
-			return nil, fmt.Errorf("port %d is in use by this node with another data folder, %s instead of %s (pid %d)", port, id.DataDir, want, id.PID)
-		}
-		return c.findNode(id)
-	}
-	return nil, nil
-}
-
-// findNode finds the process of a node that told who it is.
-func (c *Controller) findNode(id nodeIdentity) (proc.Process, error) {
-	who, err := c.procs.Identify(id.PID)
-	if err != nil {
-		return nil, fmt.Errorf("node %s answers as pid %d, which cannot be found: %w", id.Node, id.PID, err)
-	}
-	if id.BootID != "" && who.BootID != id.BootID {
-		return nil, fmt.Errorf("node %s answers as pid %d of another machine or boot", id.Node, id.PID)
-	}
-	return c.procs.Find(who)
 }
 
 // writeCluster writes the newest spec of a cluster to the file that its nodes

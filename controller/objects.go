@@ -129,7 +129,7 @@ func (c *Controller) foreignPorts(cl, old *v1alpha1.Cluster) v1alpha1.FieldError
 		if had[address(n, n.Port)] && had[address(n, n.PeerPort)] && had[address(n, n.HTTPPort)] || n.Stopped {
 			continue
 		}
-		if _, err := c.portsFree(c.ctx, key{cl.Name, n.ID}, &cl.Spec, n); err != nil {
+		if err := c.portsFree(c.ctx, key{cl.Name, n.ID}, &cl.Spec, n); err != nil {
 			errs = append(errs, v1alpha1.FieldError{Field: fmt.Sprintf("spec.nodes[%d].port", i), Message: err.Error()})
 		}
 	}

@@ -73,9 +73,11 @@ type nodeIdentity struct {
 	Cluster string `json:"cluster"`
 	Node    string `json:"node"`
 	UID     string `json:"uid"`
-	PID     int    `json:"pid"`
-	BootID  string `json:"bootId"`
-	DataDir string `json:"dataDir"`
+	// Incarnation counts the starts of the node's folder.
+	Incarnation uint64 `json:"incarnation"`
+	PID         int    `json:"pid"`
+	BootID      string `json:"bootId"`
+	DataDir     string `json:"dataDir"`
 }
 
 // notReadyError is a node's answer that it is not ready, and why.

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -53,7 +54,7 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 	spec, inSpec := cl.Spec.Node(n.key.node)
 	st := v1alpha1.NodeStatus{
 		ObservedGeneration: obj.Generation,
-		Incarnation:        m.status.Incarnation,
+		Incarnation:        cmp.Or(m.status.Incarnation, m.run.Incarnation),
 		Restarts:           m.run.Restarts,
 		Version:            m.status.Version,
 		DataDir:            filepath.Join(cl.Spec.DataRoot, n.key.node),
@@ -93,22 +94,13 @@ func (c *Controller) phase(n *node, wanted bool) (v1alpha1.NodePhase, string) {
 }
 
 func livePhase(m *machine) (v1alpha1.NodePhase, string) {
-	foreign := ""
-	if m.foreign {
-		foreign = fmt.Sprintf("pid %d was not started by this controller and is left alone", m.process.Identity().PID)
-	}
 	switch {
 	case m.stopping:
 		return v1alpha1.NodeDraining, ""
-	case m.misses >= lostAfter && (m.everReady || m.foreign):
-		if foreign != "" {
-			foreign = "; " + foreign
-		}
-		return v1alpha1.NodeUnknown, m.notReady + foreign
+	case m.misses >= lostAfter && (m.everReady || m.adopted):
+		return v1alpha1.NodeUnknown, m.notReady
 	case m.ready || m.everReady:
-		return v1alpha1.NodeRunning, foreign
-	case foreign != "":
-		return v1alpha1.NodeStarting, foreign
+		return v1alpha1.NodeRunning, ""
 	}
 	return v1alpha1.NodeStarting, m.notReady
 }

@@ -81,8 +81,8 @@ func TestOtherHostAndPorts(t *testing.T) {
 	}
 }
 
-// A crashed controller leaves nodes that live on; the next one names them with
-// their pids and leaves them alone, and starts them again when they end.
+// A crashed controller leaves nodes that live on; the next one adopts them, names
+// them with their pids, and starts them again when they end.
 func TestUpOverACrashedRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a real cluster")
@@ -104,7 +104,7 @@ func TestUpOverACrashedRun(t *testing.T) {
 	c.start()
 	for _, node := range c.names {
 		if pid := c.pid(node); pid != pids[node] {
-			t.Errorf("%s has pid %d, had %d: it was not left alone", node, pid, pids[node])
+			t.Errorf("%s has pid %d, had %d: it was restarted", node, pid, pids[node])
 		}
 	}
 	log, err := os.ReadFile(filepath.Join(c.dir, "up.log"))
@@ -112,7 +112,7 @@ func TestUpOverACrashedRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for node, pid := range pids {
-		if !regexp.MustCompile(fmt.Sprintf(`left alone.* node=%s pid=%d`, node, pid)).Match(log) {
+		if !regexp.MustCompile(fmt.Sprintf(`node adopted.* node=%s pid=%d`, node, pid)).Match(log) {
 			t.Errorf("up does not name %s with its pid %d:\n%s", node, pid, log)
 		}
 	}

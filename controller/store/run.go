@@ -30,8 +30,15 @@ type Run struct {
 	DataDir    string `json:"dataDir,omitempty"`
 	LogFile    string `json:"logFile,omitempty"`
 	Ports      []int  `json:"ports,omitempty"`
-	// Settings is a hash of the settings it was started with.
-	Settings string `json:"settings,omitempty"`
+	// Settings is a hash of the settings it was started with, Generation that of
+	// the cluster's spec.
+	Settings   string `json:"settings,omitempty"`
+	Generation int64  `json:"generation,omitempty"`
+	// UID and Incarnation are what it said about its folder.
+	UID         string `json:"uid,omitempty"`
+	Incarnation uint64 `json:"incarnation,omitempty"`
+	// Stopping: it was asked to end, and its end was not seen yet.
+	Stopping bool `json:"stopping,omitempty"`
 	// Restarts counts the starts that followed an end nobody asked for.
 	Restarts int `json:"restarts,omitempty"`
 	// Failures counts the ends in a row that nobody asked for; the back-off
