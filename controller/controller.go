@@ -131,7 +131,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	stopWatching := st.Watch(c.storeChanged)
 	defer stopWatching()
-	server := apiserver.New(apiserver.Options{Backend: c, Listen: listener.Addr().String(), AllowedHosts: o.AllowedHosts, Page: page, Logger: o.Logger})
+	server := apiserver.New(apiserver.Options{Backend: c, Listen: listener.Addr().String(), AllowedHosts: o.AllowedHosts, Page: page, Clock: o.Clock, Logger: o.Logger})
 
 	var wg sync.WaitGroup
 	serveErr := make(chan error, 1)

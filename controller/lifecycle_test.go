@@ -343,7 +343,7 @@ func TestATakenPortIsNamedAndTriedAgain(t *testing.T) {
 		w.fake.TakePort(addr, 4711, "python3")
 		_, err := w.PutCluster(cl, false)
 		refused(t, err, v1alpha1.ReasonInvalid, "spec.nodes[1].port: port 9102 is in use by pid 4711 (python3)")
-		if list, _ := w.Clusters(); len(list.Items) != 0 {
+		if list, _ := w.Clusters(""); len(list.Items) != 0 {
 			t.Error("a refused cluster was stored")
 		}
 		w.fake.FreePort(addr)

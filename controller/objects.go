@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/wiber/wiber/controller/apiserver"
 	"github.com/wiber/wiber/controller/store"
@@ -13,8 +14,14 @@ import (
 )
 
 // Clusters implements apiserver.Backend.
-func (c *Controller) Clusters() (v1alpha1.ClusterList, error) {
+func (c *Controller) Clusters(name string) (v1alpha1.ClusterList, error) {
 	items, version, err := store.List[v1alpha1.Cluster](c.store, v1alpha1.KindCluster, "")
+	if name != "" {
+		items = slices.DeleteFunc(items, func(cl v1alpha1.Cluster) bool { return cl.Name != name })
+		if err == nil && len(items) == 0 {
+			err = v1alpha1.NotFound(v1alpha1.KindCluster, name)
+		}
+	}
 	list := v1alpha1.NewList(v1alpha1.KindCluster, items)
 	list.Metadata.ResourceVersion = version
 	return list, err

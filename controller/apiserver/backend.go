@@ -35,7 +35,8 @@ type Backend interface {
 	Stop(ctx context.Context, cluster, id string) error
 	Start(ctx context.Context, cluster, id string) error
 
-	Clusters() (v1alpha1.ClusterList, error)
+	// Clusters lists all clusters, or the one that is named.
+	Clusters(name string) (v1alpha1.ClusterList, error)
 	Cluster(name string) (*v1alpha1.Cluster, error)
 	// PutCluster creates the cluster or replaces its spec. The cluster is complete
 	// and valid by itself.
@@ -46,6 +47,9 @@ type Backend interface {
 
 	Nodes(cluster string) (v1alpha1.NodeList, error)
 	Node(cluster, name string) (*v1alpha1.Node, error)
+
+	// Watch watches objects of one kind: clusters, nodes, topics or events.
+	Watch(ctx context.Context, o WatchOptions) (Watch, error)
 
 	// Events lists the events of one cluster, or of all, in the order in which they
 	// last happened; only those of one object if its kind is given.

@@ -8,12 +8,15 @@ import (
 )
 
 func (s *server) routeEvents(mux *http.ServeMux) {
-	list := methods{http.MethodGet: {reading(s.events), []string{"for"}}}
+	list := methods{http.MethodGet: s.watchable(s.events, func(r *http.Request) (WatchOptions, error) {
+		object, err := involved(r)
+		return WatchOptions{Kind: v1alpha1.KindEvent, Object: object}, err
+	}, "for")}
 	s.route(mux, apiPrefix+"events", list)
 	s.route(mux, "/events", list)
-	s.route(mux, apiPrefix+"events/{name}", methods{http.MethodGet: {reading(func(r *http.Request) (any, error) {
+	s.route(mux, apiPrefix+"events/{name}", methods{http.MethodGet: s.watchable(func(r *http.Request) (any, error) {
 		return s.back.Event(cluster(r), r.PathValue("name"))
-	}), nil}})
+	}, of(v1alpha1.KindEvent))})
 }
 
 func (s *server) events(r *http.Request) (any, error) {

@@ -12,23 +12,23 @@ import (
 )
 
 func (s *server) routeObjects(mux *http.ServeMux) {
-	get := func(f func(*http.Request) (any, error)) methods {
-		return methods{http.MethodGet: {reading(f), nil}}
+	get := func(kind string, f func(*http.Request) (any, error)) methods {
+		return methods{http.MethodGet: s.watchable(f, of(kind))}
 	}
-	s.route(mux, apiPrefix+"clusters", get(func(*http.Request) (any, error) { return s.back.Clusters() }))
-	s.route(mux, apiPrefix+"nodes", get(func(r *http.Request) (any, error) { return s.back.Nodes(cluster(r)) }))
-	s.route(mux, apiPrefix+"topics", get(func(r *http.Request) (any, error) { return s.back.Topics(r.Context(), cluster(r)) }))
+	s.route(mux, apiPrefix+"clusters", get(v1alpha1.KindCluster, func(r *http.Request) (any, error) { return s.back.Clusters(cluster(r)) }))
+	s.route(mux, apiPrefix+"nodes", get(v1alpha1.KindNode, func(r *http.Request) (any, error) { return s.back.Nodes(cluster(r)) }))
+	s.route(mux, apiPrefix+"topics", get(v1alpha1.KindTopic, func(r *http.Request) (any, error) { return s.back.Topics(r.Context(), cluster(r)) }))
 
-	clusters := get(func(r *http.Request) (any, error) { return s.back.Cluster(r.PathValue("name")) })
+	clusters := get(v1alpha1.KindCluster, func(r *http.Request) (any, error) { return s.back.Cluster(r.PathValue("name")) })
 	clusters[http.MethodPut] = method{s.putCluster, []string{"dryRun"}}
 	clusters[http.MethodDelete] = method{s.deleteCluster, []string{"dryRun", "purge-data"}}
 	s.route(mux, apiPrefix+"clusters/{name}", clusters)
 
-	s.route(mux, apiPrefix+"nodes/{name}", get(func(r *http.Request) (any, error) {
+	s.route(mux, apiPrefix+"nodes/{name}", get(v1alpha1.KindNode, func(r *http.Request) (any, error) {
 		return s.back.Node(cluster(r), r.PathValue("name"))
 	}))
 
-	topics := get(func(r *http.Request) (any, error) { return s.back.Topic(r.Context(), cluster(r), r.PathValue("name")) })
+	topics := get(v1alpha1.KindTopic, func(r *http.Request) (any, error) { return s.back.Topic(r.Context(), cluster(r), r.PathValue("name")) })
 	topics[http.MethodPut] = method{s.putTopic, []string{"dryRun"}}
 	topics[http.MethodDelete] = method{s.deleteTopic, []string{"dryRun", "allow-data-loss"}}
 	s.route(mux, apiPrefix+"topics/{name}", topics)

@@ -11,6 +11,7 @@
 //	POST /cluster/node/{id}/stop | start          change what is wanted
 //	GET | PUT | DELETE /apis/wiber.dev/v1alpha1/{clusters|nodes|topics}[/{name}]
 //	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
+//	GET  …/{clusters|nodes|events}[/{name}]?watch=1[&resourceVersion=…]
 //
 // Every path but the first two lines takes ?cluster=, needed only while several
 // clusters make it unclear what is meant. A PUT takes ?dryRun=All and says in
@@ -19,6 +20,13 @@
 // takes dryRun too, for a cluster ?purge-data=true, and for a topic
 // ?allow-data-loss=true. Events take ?for=node/n2. A parameter that a path does not know is refused:
 // nothing is accepted without effect.
+//
+// A watch is a stream of {"type":…,"object":…}: lines, or text frames where a
+// WebSocket was asked for. Without a resourceVersion it begins with ADDED for
+// all that exists and a BOOKMARK; with one, after it. A BOOKMARK also comes every
+// 20 s when nothing happens. ERROR with a Status is the last event of one that
+// cannot go on: reason Expired says to list again. A client that takes nothing for
+// 10 s is cut off.
 //
 // Errors under /apis are a metav1.Status, elsewhere
 // {"error":{"code":…,"message":…}} with the same words as codes.
@@ -38,6 +46,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,6 +55,7 @@ import (
 
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/timesvc"
 	"github.com/wiber/wiber/ui"
 )
 
@@ -78,22 +88,45 @@ type Options struct {
 	AllowedHosts []string
 	// Page answers "/" and what is below ui.Prefix; nil for no page.
 	Page http.Handler
+	// Clock is the machine's unless given.
+	Clock timesvc.Clock
 	// Logger gets what goes wrong inside; nil for nothing.
 	Logger *slog.Logger
 }
 
+// Server serves the API. WebSockets and other answers that go on end with it.
+type Server struct {
+	http    *http.Server
+	streams *streams
+}
+
 // New returns the server, to be started with Serve.
-func New(o Options) *http.Server {
-	return &http.Server{
-		Handler:           Handler(o),
+func New(o Options) *Server {
+	s := newServer(o)
+	return &Server{&http.Server{
+		Handler:           s.handler(o),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      actTimeout + readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger(o).Handler(), slog.LevelWarn),
-	}
+	}, s.streams}
 }
+
+// Serve answers requests until Shutdown or Close, and then returns
+// http.ErrServerClosed.
+func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
+
+// Shutdown tells answers that go on to end, and returns when every request is
+// answered, or when ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.streams.end(ctx)
+	return errors.Join(err, s.http.Shutdown(ctx))
+}
+
+// Close cuts every connection that still answers a request.
+func (s *Server) Close() error { return s.http.Close() }
 
 func logger(o Options) *slog.Logger {
 	if o.Logger == nil {
@@ -102,16 +135,27 @@ func logger(o Options) *slog.Logger {
 	return o.Logger
 }
 
-// server routes requests. It has no state of its own.
+// server routes requests. Its only state are the streams that are open.
 type server struct {
-	back  Backend
-	log   *slog.Logger
-	guard guard
+	back    Backend
+	clock   timesvc.Clock
+	log     *slog.Logger
+	guard   guard
+	streams *streams
 }
 
-// Handler returns the API as a handler.
-func Handler(o Options) http.Handler {
-	s := &server{back: o.Backend, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts)}
+func newServer(o Options) *server {
+	if o.Clock == nil {
+		o.Clock = timesvc.NewSystem(timesvc.Skew{})
+	}
+	return &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts), streams: newStreams()}
+}
+
+// Handler returns the API as a handler. An answer that goes on ends only when the
+// client goes.
+func Handler(o Options) http.Handler { return newServer(o).handler(o) }
+
+func (s *server) handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	ok := func(w http.ResponseWriter, _ *http.Request) error {
 		return answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -251,17 +295,7 @@ func answer(w http.ResponseWriter, status int, v any) error {
 // fail answers an error in the form of the path. What is no Status is logged,
 // and told without its inside.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var st *v1alpha1.Status
-	switch {
-	case errors.As(err, &st):
-	case errors.Is(err, context.Canceled):
-		st = v1alpha1.NewStatus(v1alpha1.ReasonTimeout, "the request was given up")
-	case errors.Is(err, context.DeadlineExceeded):
-		st = v1alpha1.NewStatus(v1alpha1.ReasonTimeout, "it is not done in time; it goes on")
-	default:
-		s.log.Error("request", "action", r.Method+" "+r.URL.Path, "err", err)
-		st = v1alpha1.NewStatus(v1alpha1.ReasonInternalError, "%v", err)
-	}
+	st := s.statusOf(r, err)
 	if st.Reason == v1alpha1.ReasonServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
@@ -274,4 +308,19 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Message string                `json:"message"`
 	}
 	_ = answer(w, int(st.Code), map[string]body{"error": {st.Reason, st.Message}})
+}
+
+// statusOf makes a Status of an error.
+func (s *server) statusOf(r *http.Request, err error) *v1alpha1.Status {
+	var st *v1alpha1.Status
+	switch {
+	case errors.As(err, &st):
+		return st
+	case errors.Is(err, context.Canceled):
+		return v1alpha1.NewStatus(v1alpha1.ReasonTimeout, "the request was given up")
+	case errors.Is(err, context.DeadlineExceeded):
+		return v1alpha1.NewStatus(v1alpha1.ReasonTimeout, "it is not done in time; it goes on")
+	}
+	s.log.Error("request", "action", r.Method+" "+r.URL.Path, "err", err)
+	return v1alpha1.NewStatus(v1alpha1.ReasonInternalError, "%v", err)
 }

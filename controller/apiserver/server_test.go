@@ -21,6 +21,7 @@ type fakeBackend struct {
 	asked []string
 	err   error
 	put   Put
+	watch func(context.Context, WatchOptions) Watch
 	nodes []NodeState
 }
 
@@ -53,8 +54,14 @@ func (f *fakeBackend) Stop(_ context.Context, cluster, id string) error {
 func (f *fakeBackend) Start(_ context.Context, cluster, id string) error {
 	return f.ask("Start(%s,%s)", cluster, id)
 }
-func (f *fakeBackend) Clusters() (v1alpha1.ClusterList, error) {
-	return v1alpha1.NewList[v1alpha1.Cluster](v1alpha1.KindCluster, nil), f.ask("Clusters()")
+func (f *fakeBackend) Clusters(name string) (v1alpha1.ClusterList, error) {
+	return v1alpha1.NewList[v1alpha1.Cluster](v1alpha1.KindCluster, nil), f.ask("Clusters(%s)", name)
+}
+func (f *fakeBackend) Watch(ctx context.Context, o WatchOptions) (Watch, error) {
+	if err := f.ask("Watch(%s,%s,%s,%s,%s)", o.Kind, o.Cluster, o.Name, o.Object.Name, o.Version); err != nil {
+		return nil, err
+	}
+	return f.watch(ctx, o), nil
 }
 func (f *fakeBackend) Cluster(name string) (*v1alpha1.Cluster, error) {
 	c := v1alpha1.NewCluster()
@@ -147,7 +154,9 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/cluster/nodes/", "", "", 404},
 		{"GET", "/cluster/nodes?a=%zz", "", "", 400},
 		{"GET", api + "clusters", "", "Clusters()", 200},
-		{"GET", api + "clusters?watch=1", "", "", 400},
+		{"GET", api + "clusters?cluster=demo", "", "Clusters(demo)", 200},
+		{"GET", api + "clusters?watch=yes", "", "", 400},
+		{"GET", api + "clusters?resourceVersion=7", "", "", 400},
 		{"GET", api + "clusters/demo", "", "Cluster(demo)", 200},
 		{"PUT", api + "clusters/demo", clusterBody, "PutCluster(demo,3 nodes,false)", 201},
 		{"PUT", api + "clusters/demo?dryRun=All", clusterBody, "PutCluster(demo,3 nodes,true)", 201},

@@ -76,7 +76,7 @@ func (s *Store) putEvent(tx *bbolt.Tx, e *v1alpha1.Event, now v1alpha1.Time, rin
 	e.TypeMeta = v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindEvent}
 	bucket := tx.Bucket(eventsBucket)
 	c.Type = v1alpha1.WatchModified
-	if c.Version, err = bump(tx); err != nil {
+	if c.Version, err = bump(tx, v1alpha1.KindEvent); err != nil {
 		return c, err
 	}
 	e.ResourceVersion = formatVersion(c.Version)
@@ -151,7 +151,7 @@ func droppedEvent(tx *bbolt.Tx, v []byte) (c Change, err error) {
 	if err := json.Unmarshal(v, &e); err != nil {
 		return c, err
 	}
-	version, err := bump(tx)
+	version, err := bump(tx, v1alpha1.KindEvent)
 	if err != nil {
 		return c, err
 	}

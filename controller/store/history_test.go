@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -149,8 +152,6 @@ func change(t *testing.T, s *Store, r *rand.Rand) {
 	}
 }
 
-var kinds = []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent}
-
 // TestFollowersKnowWhatAListSays compares those who follow with those who list
 // each time, at random moments.
 func TestFollowersKnowWhatAListSays(t *testing.T) {
@@ -255,6 +256,7 @@ func TestWhoIsTooFarBehindIsCutOff(t *testing.T) {
 
 	// What a client knows from an earlier controller: only if nothing is missing.
 	newest := n.ResourceVersion
+	put(t, s, demo("demo"), Created) // another kind
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +269,25 @@ func TestWhoIsTooFarBehindIsCutOff(t *testing.T) {
 		if errors.Is(err, ErrExpired) == ok {
 			t.Errorf("from version %q: %v", version, err)
 		}
+	}
+
+	// An older program writes no versions of kinds.
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(revisionKey, binary.BigEndian.AppendUint64(nil, 5000))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	f, err = s.Follow(v1alpha1.KindNode, newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Next(ended()); !errors.Is(err, ErrExpired) {
+		t.Errorf("after an older program: %v", err)
 	}
 }
 

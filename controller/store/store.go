@@ -76,6 +76,9 @@ var (
 	revisionKey   = []byte("revision")
 )
 
+// kinds are those of the objects that are kept here.
+var kinds = []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent}
+
 // Key names an object. A Cluster has no namespace.
 type Key struct {
 	Kind, Namespace, Name string
@@ -149,8 +152,8 @@ func Open(path string, o Options) (*Store, error) {
 			return err
 		}
 		s.rings = loadRings(tx)
-		for _, kind := range []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent} {
-			s.history[kind] = NewHistory(revision(tx))
+		for _, kind := range kinds {
+			s.history[kind] = NewHistory(lastChange(tx, kind))
 		}
 		return nil
 	})
@@ -365,7 +368,7 @@ func (s *Store) Delete(k Key, uid string) error {
 		if err != nil {
 			return nil, err
 		}
-		version, err := bump(tx)
+		version, err := bump(tx, k.Kind)
 		if err != nil {
 			return nil, err
 		}
@@ -398,7 +401,7 @@ func (s *Store) write(tx *bbolt.Tx, k Key, o v1alpha1.Object, old, next stored, 
 	var version uint64
 	if changed {
 		var err error
-		if version, err = bump(tx); err != nil {
+		if version, err = bump(tx, k.Kind); err != nil {
 			return nil, err
 		}
 		next.Metadata.ResourceVersion = formatVersion(version)
@@ -475,8 +478,9 @@ func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (*Change, error)) e
 
 // Follow returns a Follower of the changes of a kind after a resourceVersion, as
 // a list returned it. ErrExpired: the version is one of another file, or too old;
-// that also shows later. The history is in memory and begins when the file is
-// opened.
+// that also shows later. The history is in memory: of the changes before the file
+// was opened nothing is known but that the last one of the kind is behind the
+// version.
 func (s *Store) Follow(kind, version string) (*Follower, error) {
 	after, err := strconv.ParseUint(version, 10, 64)
 	if err != nil {
@@ -499,9 +503,32 @@ func revision(tx *bbolt.Tx) uint64 {
 	return 0
 }
 
-func bump(tx *bbolt.Tx) (uint64, error) {
+// lastChange returns the version of the last change of a kind, or the newest of
+// all if an older program, which does not note that, has written last.
+func lastChange(tx *bbolt.Tx, kind string) uint64 {
+	var last, newest uint64
+	for _, k := range kinds {
+		if v := tx.Bucket(metaBucket).Get(kindKey(k)); len(v) == 8 {
+			n := binary.BigEndian.Uint64(v)
+			newest = max(newest, n)
+			if k == kind {
+				last = n
+			}
+		}
+	}
+	if newest != revision(tx) {
+		return revision(tx)
+	}
+	return last
+}
+
+func kindKey(kind string) []byte { return []byte(string(revisionKey) + sep + kind) }
+
+// bump gives the next version, to a change of an object of that kind.
+func bump(tx *bbolt.Tx, kind string) (uint64, error) {
 	n := revision(tx) + 1
-	return n, tx.Bucket(metaBucket).Put(revisionKey, binary.BigEndian.AppendUint64(nil, n))
+	v := binary.BigEndian.AppendUint64(nil, n)
+	return n, errors.Join(tx.Bucket(metaBucket).Put(revisionKey, v), tx.Bucket(metaBucket).Put(kindKey(kind), v))
 }
 
 func formatVersion(n uint64) string { return strconv.FormatUint(n, 10) }
