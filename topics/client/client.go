@@ -101,6 +101,9 @@ type Message struct {
 	ID      []byte // nil: none; else the topic keeps the first of this id within its window
 	Headers []wire.Header
 	Value   []byte
+	// Timeout is how long the message is tried, instead of Options.Deadline; 0
+	// means that. What a node says until a second later still counts.
+	Timeout time.Duration
 }
 
 // Result is what became of a message.

@@ -14,6 +14,12 @@ const (
 	writeBytes = 256 << 10 // how much goes to the connection in one call
 	blockBytes = 64 << 10  // encoded requests share blocks of this size
 
+	// wireTimeout is how long a node waits for a leader if it is not told.
+	wireTimeout = 10 * time.Second
+	// answerGrace is how much longer than its own Timeout a message waits for what
+	// a node says about it: that it was certainly not written, for one.
+	answerGrace = time.Second
+
 	// surelyTaken: a message up to this size is sent without knowing the maximum.
 	surelyTaken = 1 << 10
 )
@@ -28,7 +34,8 @@ type entry struct {
 	n        uint64
 	request  []byte
 	done     func(Result)
-	deadline time.Duration // on the clock's Mono
+	deadline time.Duration // on the clock's Mono: it is not sent again after that
+	overdue  time.Duration // likewise: an answer is not waited for any longer
 	// named: the cluster recognises the message when it comes again.
 	named bool
 	// doubt: it was sent and the outcome of that is unknown.
@@ -114,15 +121,24 @@ func (p *pipe) send(ctx context.Context, q *wire.Request, fill func(), done func
 	if fill != nil {
 		fill()
 	}
-	if p.c.opt.Timeout != 10*time.Second {
+	tries, grace := p.c.opt.Deadline, time.Duration(0)
+	if q.Timeout > 0 {
+		tries, grace = q.Timeout, answerGrace
+	}
+	if q.Timeout == 0 || q.Timeout > p.c.opt.Timeout {
 		q.Timeout = p.c.opt.Timeout
 	}
+	if q.Timeout == wireTimeout {
+		q.Timeout = 0
+	}
 	p.taken++
+	deadline := p.c.opt.Clock.Mono() + tries
 	p.push(entry{
 		n:        p.taken,
 		request:  p.encode(q),
 		done:     done,
-		deadline: p.c.opt.Clock.Mono() + p.c.opt.Deadline,
+		deadline: deadline,
+		overdue:  deadline + grace,
 		named:    q.Producer != "" || q.ID != nil,
 	})
 	return nil
@@ -354,7 +370,7 @@ func (p *pipe) watch(cn *conn, quit <-chan struct{}) {
 		if p.sent == 0 || p.replies != seen {
 			seen, since = p.replies, now
 		}
-		expired := p.head < len(p.queue) && now >= p.queue[p.head].deadline
+		expired := p.head < len(p.queue) && now >= p.queue[p.head].overdue
 		p.mu.Unlock()
 		if expired || now-since >= p.c.opt.Stall {
 			p.cut(cn, errStalled)

@@ -63,7 +63,7 @@ func request(m *Message) (*wire.Request, error) {
 	if err != nil {
 		return nil, &PublishError{Class: wire.NotWritten, Err: err}
 	}
-	return &wire.Request{Verb: wire.Pubn, Topic: topic, Key: m.Key, ID: m.ID, Headers: m.Headers, Payload: m.Value}, nil
+	return &wire.Request{Verb: wire.Pubn, Topic: topic, Key: m.Key, ID: m.ID, Headers: m.Headers, Payload: m.Value, Timeout: m.Timeout}, nil
 }
 
 func wait(ctx context.Context, send func(done func(Result)) error) (wire.Receipt, error) {

@@ -41,6 +41,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/v1/status", methods{"GET": s.getStatus})
 	mux.Handle("/v1/identity", methods{"GET": s.getIdentity})
 	mux.Handle("/topics", methods{"GET": s.getTopics})
+	s.inside.gateway.Register(mux)
 	mux.Handle("/v1/topics", methods{"GET": s.getTopicObjects})
 	mux.Handle("/v1/topics/{topic}", methods{
 		"GET": s.getTopicObject, "PUT": s.putTopic, "DELETE": s.deleteTopic,
@@ -70,7 +71,6 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			writeError(w, http.StatusForbidden, string(wire.Denied), "requests from other web sites are not taken")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -247,7 +247,7 @@ func (s *Server) putTopic(w http.ResponseWriter, r *http.Request) {
 		s.writeProblem(w, err)
 		return
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		s.writeProblem(w, bodyError(err))
 		return

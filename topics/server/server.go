@@ -22,6 +22,7 @@ type Server struct {
 	clock   timesvc.Clock
 	log     *slog.Logger
 	bytes   *budget // unanswered, of all sessions
+	inside  *inside
 
 	sessions atomic.Int64  // open now
 	turn     atomic.Uint32 // where the next session's round robin begins
@@ -33,7 +34,12 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := newInside(opts)
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
+		inside:  in,
 		opts:    opts,
 		backend: opts.Backend,
 		clock:   opts.Clock,
@@ -55,13 +61,21 @@ func (s *Server) ServeTCP(ctx context.Context, ln net.Listener) error {
 	defer drained.Stop()
 	defer context.AfterFunc(ctx, func() {
 		ln.Close()
+		s.inside.end()
 		drained.Reset(s.opts.DrainTimeout)
 	})()
+	defer s.inside.close()
 
 	var sessions sync.WaitGroup
+	inside, stop := context.WithCancel(ctx)
+	defer stop()
+	sessions.Go(func() {
+		s.inside.serve(inside, &sessions, func(conn net.Conn) { s.serveConn(ctx, hard, conn) })
+	})
 	err := s.acceptLoop(ctx, ln, func(conn net.Conn) {
 		sessions.Go(func() { s.serveConn(ctx, hard, conn) })
 	})
+	stop()
 	ended := make(chan struct{})
 	go func() { sessions.Wait(); close(ended) }()
 	if err != nil {

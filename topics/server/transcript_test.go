@@ -77,11 +77,11 @@ type story struct {
 	t     *testing.T
 	fake  *Fake
 	addr  string
-	conns map[string]*client
+	conns map[string]*peer
 	stop  func() // drains the server and waits for it
 }
 
-type client struct {
+type peer struct {
 	net.Conn
 	in *bufio.Reader
 }
@@ -104,7 +104,7 @@ func newStory(t *testing.T, change ...func(*Options)) *story {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- srv.ServeTCP(ctx, ln) }()
-	st := &story{t: t, fake: fake, addr: ln.Addr().String(), conns: map[string]*client{}}
+	st := &story{t: t, fake: fake, addr: ln.Addr().String(), conns: map[string]*peer{}}
 	ended := false
 	st.stop = func() {
 		cancel()
@@ -130,7 +130,7 @@ func newStory(t *testing.T, change ...func(*Options)) *story {
 	return st
 }
 
-func (st *story) conn(name string) *client {
+func (st *story) conn(name string) *peer {
 	c := st.conns[name]
 	if c == nil {
 		conn, err := net.Dial("tcp", st.addr)
@@ -139,7 +139,7 @@ func (st *story) conn(name string) *client {
 		}
 		// Only a server that hangs meets this deadline.
 		_ = conn.SetDeadline(timesvc.NewSystem(timesvc.Skew{}).Now().Add(20 * time.Second))
-		c = &client{conn, bufio.NewReader(conn)}
+		c = &peer{conn, bufio.NewReader(conn)}
 		st.conns[name] = c
 	}
 	return c
