@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wiber/wiber/member"
@@ -161,6 +163,10 @@ func (m nemesis) damage(n *node) {
 		m.restart(n)
 		return
 	}
+	if m.w.chance(0.3) {
+		m.loseTail(n)
+		return
+	}
 	m.w.report.Flips++
 	before := n.disk
 	bit := uint(m.w.rnd.IntN(8))
@@ -175,6 +181,30 @@ func (m nemesis) damage(n *node) {
 	if err := n.disk.Flip(file, off, bit); err != nil {
 		m.w.checks.fail("flip back: %v", err)
 	}
+	m.restart(n)
+}
+
+// loseTail removes the newest segments of a log. The node must say so and not
+// start. Then they come back.
+func (m nemesis) loseTail(n *node) {
+	whole := n.disk
+	n.disk = whole.Crash() // nothing is unsynced, so this is a plain copy
+	names, err := n.disk.ReadDir(logDir)
+	if err != nil {
+		m.w.checks.fail("list a log: %v", err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
+	for _, name := range names[len(names)-1-m.w.rnd.IntN(len(names)):] {
+		if err := n.disk.Remove(vfs.Join(logDir, name)); err != nil {
+			m.w.checks.fail("remove a segment: %v", err)
+		}
+	}
+	m.w.report.TailsLost++
+	m.w.checks.expectDamage(n)
+	n.start()
+	m.w.checks.damageSeen(n)
+	n.die()
+	n.disk = whole
 	m.restart(n)
 }
 

@@ -62,7 +62,7 @@ func TestSimSeeds(t *testing.T) {
 		"crashes": sum.Crashes, "torn tails": sum.TornTails, "elections": sum.Elections, "drops": int(sum.Drops),
 		"re-proposals": sum.Reproposals, "suppressed duplicates": sum.Suppressed, "late catch-ups": sum.CatchUps,
 		"local reads": sum.LocalReads, "session reads": sum.SessionReads, "linearizable reads": sum.LinearizableReads,
-		"index files and checkpoints": sum.Settled, "damaged logs": sum.Flips, "disk errors": sum.DiskErrors, "erased folders refused": sum.Refused, "pauses": sum.Pauses,
+		"index files and checkpoints": sum.Settled, "damaged logs": sum.Flips, "logs without their tail": sum.TailsLost, "disk errors": sum.DiskErrors, "erased folders refused": sum.Refused, "pauses": sum.Pauses,
 		"reads of subscribers": sum.Followed, "acknowledgements": sum.Acked,
 	} {
 		if n == 0 {
