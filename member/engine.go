@@ -120,6 +120,7 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 		return nil, err
 	}
 	e.host = host
+	e.toldAtStart()
 	e.publishStatus()
 	return e, nil
 }
@@ -348,6 +349,7 @@ func (e *Engine) onState(s raftnode.State) {
 	if s.Proposing != before.Proposing || s.Term != before.Term {
 		if s.Proposing {
 			g.leader.Reset(s.Term)
+			g.keepPromisesLocked()
 			if g.broker != nil {
 				g.leader.CatalogueApplied(e.cat.Version())
 			}
@@ -431,6 +433,12 @@ func (e *Engine) Receive(from uint64, m transport.Message) {
 		g.mu.Lock()
 		g.forward.Nack(to, nack)
 		g.mu.Unlock()
+	case transport.KindAsk:
+		e.receiveAsk(g, from, m.Body)
+		return
+	case transport.KindPromise:
+		e.receivePromise(g, from, m.Body)
+		return
 	default:
 		return
 	}
@@ -520,6 +528,7 @@ func (e *Engine) Apply(a raftnode.Apply) error {
 	leading := g.state.Role == raftnode.Leader
 	calls := g.takeWaitsLocked()
 	wakes := g.wakesLocked(all)
+	last := g.sm.LastStamp().TS
 	g.mu.Unlock()
 
 	if g.id == raftnode.Catalogue {
@@ -540,6 +549,7 @@ func (e *Engine) Apply(a raftnode.Apply) error {
 	}
 	run(calls)
 	run(wakes)
+	g.announced(last)
 	return nil
 }
 
@@ -571,6 +581,14 @@ func (e *Engine) Chain(id raftnode.GroupID) (chain topics.Chain, applied uint64)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.sm.Chain(), g.applied()
+}
+
+// LastStamp returns the last stamp of a group's log as far as it is applied here.
+func (e *Engine) LastStamp(id raftnode.GroupID) topics.Stamp {
+	g := e.groups[id]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sm.LastStamp()
 }
 
 func (e *Engine) nodeName(id uint64) string {

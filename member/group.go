@@ -47,6 +47,7 @@ type group struct {
 	earliest time.Duration // no deadline of pending lies before it; 0: there is none
 	forsaken int           // ticks for which a draining node waits for a leader
 
+	safe    safeTime
 	reads   readRounds
 	waits   []appliedWait // for the applied index, in order of arrival
 	watches map[topics.Stream][]*watch

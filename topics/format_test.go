@@ -81,6 +81,8 @@ func TestGoldenMessages(t *testing.T) {
 		{Number: 5, NoOffset: true},
 	}), "raise messageVersion, and the version of state files, which hold results")
 	golden(t, "nack.hex", EncodeNack(nil, o, Nack{Expect: 4, Busy: true}), "raise messageVersion")
+	golden(t, "ask.hex", EncodeAsk(nil), "raise messageVersion")
+	golden(t, "promise.hex", EncodePromise(nil, Promise{Term: 3, After: 1795341600000000, Safe: 1795341600123456}), "raise messageVersion")
 }
 
 // golden compares bytes with a file in testdata/golden.
@@ -150,6 +152,8 @@ func FuzzMessages(f *testing.F) {
 	f.Add(EncodeRequests(nil, n1, rs))
 	f.Add(EncodeResults(nil, n1, []Result{{Number: 1, Code: Gap, Expected: 17, EPS: -1, Synced: 2, Replicas: 3}, {Duplicate: true, NoOffset: true}}))
 	f.Add(EncodeNack(nil, n1, Nack{Expect: 5, Busy: true}))
+	f.Add(EncodeAsk(nil))
+	f.Add(EncodePromise(nil, Promise{Term: 1, After: 2, Safe: 3}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if o, rs, err := DecodeRequests(b); err == nil && !bytes.Equal(EncodeRequests(nil, o, rs), b) {
 			t.Fatal("requests do not encode to themselves")
@@ -159,6 +163,12 @@ func FuzzMessages(f *testing.F) {
 		}
 		if o, n, err := DecodeNack(b); err == nil && !bytes.Equal(EncodeNack(nil, o, n), b) {
 			t.Fatal("a nack does not encode to itself")
+		}
+		if p, err := DecodePromise(b); err == nil && !bytes.Equal(EncodePromise(nil, p), b) {
+			t.Fatal("a promise does not encode to itself")
+		}
+		if err := DecodeAsk(b); err == nil && !bytes.Equal(EncodeAsk(nil), b) {
+			t.Fatal("a question does not encode to itself")
 		}
 	})
 }

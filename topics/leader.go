@@ -89,6 +89,7 @@ type Leader struct {
 	turn    int        // whose request is taken next
 	queued  int        // bytes that wait
 	stamper timesvc.Stamper
+	given   int64 // the largest stamp in an entry; promises may lie above it
 
 	// Of a shard only.
 	catalogue  uint64 // the node's catalogue copy has applied up to here
@@ -233,7 +234,7 @@ func (l *Leader) Tick() {
 	}
 	now, _ := l.o.Reference()
 	due, ok := l.broker.NextExpiry()
-	if ok && int64(due) <= now && max(uint64(l.stamper.Last()), l.broker.last.TS) < due && now >= l.clocked+clockEveryUS {
+	if ok && int64(due) <= now && max(uint64(l.given), l.broker.last.TS) < due && now >= l.clocked+clockEveryUS {
 		l.clockDue = true
 	}
 }
@@ -264,6 +265,42 @@ func (l *Leader) known() uint64 {
 	return l.catalogue
 }
 
+// Promise is what a leader says about the stamps to come: behind what is stamped
+// After, the last that it has stamped, its log gets nothing in this term that is
+// stamped at or before Safe. So who has applied all up to After knows that nothing
+// older than Safe will follow. Another term's leader is not bound by it.
+type Promise struct{ Term, After, Safe uint64 }
+
+// Promise promises as much as costs nothing: all up to the reference time. What
+// is stamped from now on lies above it. ok is false while this node does not
+// lead, or has entries of earlier terms to apply.
+func (l *Leader) Promise() (p Promise, ok bool) {
+	if l.term == 0 {
+		return Promise{}, false
+	}
+	if _, term := l.o.Machine.Applied(); term != l.term {
+		return Promise{}, false
+	}
+	l.given = max(l.given, int64(l.o.Machine.LastStamp().TS))
+	now, _ := l.o.Reference()
+	safe := max(l.given, l.stamper.Last(), now-1) // now itself may still be given
+	l.stamper.Observe(timesvc.Stamp{TS: safe})
+	p = Promise{Term: l.term, After: uint64(l.given), Safe: uint64(safe)}
+	if plantedPromiseUnbound {
+		p.After = l.o.Machine.LastStamp().TS
+	}
+	return p, true
+}
+
+// Above makes this node stamp above ts while it leads in this term. Nobody needs
+// it to: but what an earlier leader promised is then kept by the next one as well,
+// where that one has heard of it.
+func (l *Leader) Above(ts uint64) {
+	if l.term != 0 {
+		l.stamper.Observe(timesvc.Stamp{TS: int64(ts)})
+	}
+}
+
 // NextEntry forms the payload of the next entry of this term, nil if nothing
 // waits. It is called only after every entry of earlier terms is applied, and
 // what it returns is proposed in order, or the term ends.
@@ -276,6 +313,7 @@ func (l *Leader) NextEntry(term uint64) []byte {
 	f.us, f.eps = l.o.Reference()
 	applied := l.o.Machine.LastStamp()
 	l.stamper.Observe(timesvc.Stamp{TS: int64(applied.TS), Lamport: applied.Lamport})
+	l.given = max(l.given, int64(applied.TS))
 	if l.broker != nil {
 		l.upkeep(&f)
 	}
@@ -302,11 +340,12 @@ func (f *forming) command(k Kind, o Origin, number, lamport uint64, body []byte)
 	}
 	f.data[0] = max(f.data[0], k.version())
 	stamper := &f.l.stamper
-	s := Stamp{TS: uint64(stamper.Last()), EPS: timesvc.Unsynchronised, Lamport: stamper.Lamport()}
+	s := Stamp{TS: uint64(f.l.given), EPS: timesvc.Unsynchronised, Lamport: stamper.Lamport()}
 	if !k.repeatsStamp() {
 		stamper.Merge(lamport)
 		next := stamper.Next(f.us, f.eps)
 		s = Stamp{TS: uint64(next.TS), EPS: next.Eps, Lamport: next.Lamport}
+		f.l.given = next.TS
 	}
 	f.data = appendHeader(f.data, k, o, number, s, len(body))
 	f.data = append(f.data, body...)

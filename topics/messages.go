@@ -121,6 +121,45 @@ func DecodeNack(b []byte) (to Origin, n Nack, err error) {
 	return to, n, nil
 }
 
+// EncodeAsk appends the message that asks a leader for a promise.
+func EncodeAsk(b []byte) []byte { return append(b, messageVersion) }
+
+// DecodeAsk reads what EncodeAsk made.
+func DecodeAsk(b []byte) error {
+	r := reader{b: b}
+	if r.u8() != messageVersion {
+		r.fail()
+	}
+	return r.end("ask")
+}
+
+// EncodePromise appends the message that carries a leader's promise.
+func EncodePromise(b []byte, p Promise) []byte {
+	b = append(b, messageVersion)
+	b = binary.LittleEndian.AppendUint64(b, p.Term)
+	b = binary.LittleEndian.AppendUint64(b, p.After)
+	return binary.LittleEndian.AppendUint64(b, p.Safe)
+}
+
+// DecodePromise reads what EncodePromise made.
+func DecodePromise(b []byte) (Promise, error) {
+	r := reader{b: b}
+	if r.u8() != messageVersion {
+		r.fail()
+	}
+	p := Promise{Term: r.u64(), After: r.u64(), Safe: r.u64()}
+	if p.Term == 0 || p.After > p.Safe || p.Safe > maxStampTS {
+		r.fail()
+	}
+	if err := r.end("promise"); err != nil {
+		return Promise{}, err
+	}
+	return p, nil
+}
+
+// maxStampTS bounds the stamps of promises: they are int64.
+const maxStampTS = 1<<63 - 1
+
 func appendMessage(b []byte, o Origin) []byte {
 	b = append(b, messageVersion)
 	b = binary.LittleEndian.AppendUint64(b, o.RaftID)

@@ -31,6 +31,7 @@ type checks struct {
 	damaged  map[*node]bool                // must not open
 	erased   map[*node]bool                // must be refused
 	behind   map[*node]uint64              // entries to catch up after a start
+	promised map[promiseKey]promised       // what a node said that no older stamp follows
 }
 
 type (
@@ -42,6 +43,13 @@ type (
 		group raftnode.GroupID
 		index uint64
 	}
+	promiseKey struct {
+		node  *node
+		life  uint64
+		group raftnode.GroupID
+	}
+	// promised was believed in a term; known was in the log by then.
+	promised  struct{ term, safe, known uint64 }
 	vote      struct{ term, to uint64 }
 	floor     struct{ next, index uint64 }
 	resendKey struct {
@@ -56,6 +64,7 @@ func newChecks(w *world) *checks {
 		terms: map[indexKey]uint64{}, durable: map[*node]map[uint64][]uint64{},
 		content: map[topics.Stream][]string{}, floor: map[topics.Stream]floor{}, resends: map[resendKey]uint64{},
 		damaged: map[*node]bool{}, erased: map[*node]bool{}, behind: map[*node]uint64{},
+		promised: map[promiseKey]promised{},
 	}
 }
 
@@ -207,6 +216,36 @@ func (c *checks) applied(n *node, a raftnode.Apply) {
 	if c.behind[n] > lateBy {
 		c.behind[n] = 0
 		c.w.report.CatchUps++
+	}
+}
+
+// promise notes what a node believes now about the stamps to come.
+func (c *checks) promise(n *node, g raftnode.GroupID) {
+	safe, known, term := n.engine.Safe(uint64(g)), n.engine.LastStamp(g).TS, n.engine.Status()[g].Term
+	k := promiseKey{n, n.life, g}
+	if was := c.promised[k]; was.term == term && safe < was.safe {
+		c.fail("%s: the safe time of group %s went back from %d to %d in term %d", n.name, g, was.safe, safe, term)
+	}
+	c.promised[k] = promised{term, safe, known}
+	if safe > known {
+		c.w.report.Promises++
+	}
+}
+
+// kept checks that what a node applies is younger than what it believed would be
+// the oldest: above the log it had, whoever leads; above a promise, in its term.
+func (c *checks) kept(n *node, a raftnode.Apply) {
+	p, ok := c.promised[promiseKey{n, n.life, a.Group}]
+	if !ok {
+		return
+	}
+	for _, e := range a.Entries {
+		for it := topics.Commands(e.Data); it.Next(); {
+			ts := it.Command.Stamp.TS
+			if it.Command.Kind == topics.KindPublish && (ts <= p.known || e.Term == p.term && ts <= p.safe) {
+				c.fail("%s: group %s: stamp %d in term %d, although nothing up to %d (log %d) was to come in term %d", n.name, a.Group, ts, e.Term, p.safe, p.known, p.term)
+			}
+		}
 	}
 }
 

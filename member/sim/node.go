@@ -216,8 +216,25 @@ func (n *node) receiver() transport.Receiver {
 func (n *node) tick() {
 	n.engine.Tick()
 	n.w.checks.leaders(n)
+	n.askSafe()
 	n.wake()
 	n.after(tickEvery, n.tick)
+}
+
+// askSafe is a subscriber that waits for a shard's safe time: it holds the node
+// to what that says, now and when it has come.
+func (n *node) askSafe() {
+	if n.w.o.Shards == 0 || !n.w.chance(0.5) {
+		return
+	}
+	g := raftnode.GroupID(1 + n.w.rnd.IntN(n.w.o.Shards))
+	look := func() { n.w.checks.promise(n, g) }
+	look()
+	stop := n.engine.AwaitSafe(uint64(g), uint64(n.clock()+n.w.rnd.Int64N(200_000)-100_000), n.do(look))
+	n.after(n.w.between(time.Millisecond, 300*time.Millisecond), func() {
+		stop()
+		look()
+	})
 }
 
 // wake schedules the raft loop's next round.
@@ -296,6 +313,7 @@ func (n *node) settle() {
 }
 
 func (n *node) apply(a raftnode.Apply) {
+	n.w.checks.kept(n, a)
 	if err := n.engine.Apply(a); err != nil {
 		n.w.checks.fail("%s: apply: %v", n.name, err)
 		return

@@ -1,4 +1,4 @@
-//go:build planted_ack_before_fsync || planted_dedup_in_memory || planted_vote_not_persisted || planted_truncate_on_crc || planted_read_without_quorum
+//go:build planted_ack_before_fsync || planted_dedup_in_memory || planted_vote_not_persisted || planted_truncate_on_crc || planted_read_without_quorum || planted_promise_unbound
 
 package sim
 

@@ -50,10 +50,10 @@ type Report struct {
 	Unknown  int // attempts with an unknown outcome
 	Followed int // reads of subscribers that found something
 
-	Crashes, Pauses, TornTails, Elections, Flips, TailsLost, Erased, Refused, Settled, DiskErrors int
-	Drops                                                                                         uint64
-	Reproposals, Suppressed, CatchUps                                                             int
-	LocalReads, SessionReads, LinearizableReads                                                   int
+	Crashes, Pauses, TornTails, Elections, Flips, TailsLost, Erased, Refused, Promises, Settled, DiskErrors int
+	Drops                                                                                                   uint64
+	Reproposals, Suppressed, CatchUps                                                                       int
+	LocalReads, SessionReads, LinearizableReads                                                             int
 }
 
 // Add sums reports up.
@@ -71,6 +71,7 @@ func (r *Report) Add(o Report) {
 	r.TailsLost += o.TailsLost
 	r.Erased += o.Erased
 	r.Refused += o.Refused
+	r.Promises += o.Promises
 	r.Settled += o.Settled
 	r.DiskErrors += o.DiskErrors
 	r.Drops += o.Drops
@@ -84,9 +85,9 @@ func (r *Report) Add(o Report) {
 
 // String is the report in one line.
 func (r Report) String() string {
-	return fmt.Sprintf("virtual=%v events=%d acked=%d unknown=%d crashes=%d diskerrors=%d torn=%d pauses=%d elections=%d drops=%d reproposals=%d suppressed=%d catchups=%d settled=%d flips=%d tailslost=%d erased=%d refused=%d followed=%d reads(local=%d session=%d linearizable=%d)",
+	return fmt.Sprintf("virtual=%v events=%d acked=%d unknown=%d crashes=%d diskerrors=%d torn=%d pauses=%d elections=%d drops=%d reproposals=%d suppressed=%d catchups=%d settled=%d flips=%d tailslost=%d erased=%d refused=%d promises=%d followed=%d reads(local=%d session=%d linearizable=%d)",
 		r.Virtual.Round(time.Millisecond), r.Events, r.Acked, r.Unknown, r.Crashes, r.DiskErrors, r.TornTails, r.Pauses, r.Elections, r.Drops, r.Reproposals, r.Suppressed,
-		r.CatchUps, r.Settled, r.Flips, r.TailsLost, r.Erased, r.Refused, r.Followed, r.LocalReads, r.SessionReads, r.LinearizableReads)
+		r.CatchUps, r.Settled, r.Flips, r.TailsLost, r.Erased, r.Refused, r.Promises, r.Followed, r.LocalReads, r.SessionReads, r.LinearizableReads)
 }
 
 // restWithin is how long healed nodes may take until everything rests.

@@ -62,7 +62,7 @@ func TestSimSeeds(t *testing.T) {
 		"crashes": sum.Crashes, "torn tails": sum.TornTails, "elections": sum.Elections, "drops": int(sum.Drops),
 		"re-proposals": sum.Reproposals, "suppressed duplicates": sum.Suppressed, "late catch-ups": sum.CatchUps,
 		"local reads": sum.LocalReads, "session reads": sum.SessionReads, "linearizable reads": sum.LinearizableReads,
-		"index files and checkpoints": sum.Settled, "damaged logs": sum.Flips, "logs without their tail": sum.TailsLost, "disk errors": sum.DiskErrors, "erased folders refused": sum.Refused, "pauses": sum.Pauses,
+		"index files and checkpoints": sum.Settled, "damaged logs": sum.Flips, "logs without their tail": sum.TailsLost, "disk errors": sum.DiskErrors, "erased folders refused": sum.Refused, "pauses": sum.Pauses, "promises": sum.Promises,
 		"reads of subscribers": sum.Followed, "acknowledgements": sum.Acked,
 	} {
 		if n == 0 {
@@ -74,7 +74,7 @@ func TestSimSeeds(t *testing.T) {
 // TestPlantedBugsAreCaught builds the simulation with one known bug at a time
 // and insists that it finds it: a checker that cannot fail proves nothing.
 func TestPlantedBugsAreCaught(t *testing.T) {
-	for _, bug := range []string{"ack_before_fsync", "dedup_in_memory", "vote_not_persisted", "truncate_on_crc", "read_without_quorum"} {
+	for _, bug := range []string{"ack_before_fsync", "dedup_in_memory", "vote_not_persisted", "truncate_on_crc", "read_without_quorum", "promise_unbound"} {
 		t.Run(bug, func(t *testing.T) {
 			out, err := exec.Command("go", "test", "-count=1", "-v", "-tags", "planted_"+bug, "-run", "^TestThePlantedBugIsCaught$", ".").CombinedOutput()
 			caught := regexp.MustCompile(bug + " is caught by seed [0-9]+: .*").Find(out)

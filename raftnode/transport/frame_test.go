@@ -37,7 +37,7 @@ func TestFramesComeBackWhole(t *testing.T) {
 	big := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // more than a step
 	sent := []Message{
 		raftMessage(1, 2), raftMessage(1, 2, "a", "", string(big)),
-		{Kind: KindRequests, Group: 1 << 60, Body: []byte("x")}, {Kind: KindResults, Body: big}, {Kind: KindNack, Group: 1},
+		{Kind: KindRequests, Group: 1 << 60, Body: []byte("x")}, {Kind: KindResults, Body: big}, {Kind: KindNack, Group: 1}, {Kind: KindAsk, Group: 2}, {Kind: KindPromise, Group: 2, Body: []byte("p")},
 		raftMessage(1, 2, "small again"),
 	}
 	var b []byte

@@ -12,7 +12,7 @@ import (
 const (
 	greetMagic      = "Rwib" // the first byte tells the peer port whose connection it is
 	answerMagic     = "rwib"
-	version         = 1
+	version         = 2
 	greetHeadBytes  = 4 + 2 + 2 + 8 + 8 + 8 // magic, version, length of the cluster's id, from, to, incarnation
 	answerBytes     = 4 + 2 + 2 + 8 + 4     // magic, version, verdict, incarnation, checksum
 	maxClusterBytes = 64

@@ -213,7 +213,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	a := start(t, listen(t, "127.0.0.1"), TCPOptions{ID: 1, Peers: map[uint64]string{2: "127.0.0.1:1"}})
 	good := greeting{version: version, from: 2, to: 1, incarnation: 1, cluster: "c"}
 	for want, change := range map[verdict]func(*greeting){
-		otherVersion: func(g *greeting) { g.version = 2 },
+		otherVersion: func(g *greeting) { g.version = version + 1 },
 		otherCluster: func(g *greeting) { g.cluster = "d" },
 		otherNode:    func(g *greeting) { g.to = 3 },
 		unknownPeer:  func(g *greeting) { g.from = 3 },

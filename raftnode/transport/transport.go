@@ -35,9 +35,13 @@ const (
 	KindResults Kind = 3
 	// KindNack tells an origin which number its group's leader expects next.
 	KindNack Kind = 4
+	// KindAsk asks a group's leader for a promise.
+	KindAsk Kind = 5
+	// KindPromise is a leader's promise about the stamps to come.
+	KindPromise Kind = 6
 )
 
-func (k Kind) valid() bool { return k >= KindRaft && k <= KindNack }
+func (k Kind) valid() bool { return k >= KindRaft && k <= KindPromise }
 
 // String returns the word that logs use.
 func (k Kind) String() string {
@@ -50,6 +54,10 @@ func (k Kind) String() string {
 		return "results"
 	case KindNack:
 		return "nack"
+	case KindAsk:
+		return "ask"
+	case KindPromise:
+		return "promise"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }

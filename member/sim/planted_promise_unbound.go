@@ -1,0 +1,5 @@
+//go:build planted_promise_unbound
+
+package sim
+
+const planted = "promise_unbound"

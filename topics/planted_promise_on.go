@@ -1,0 +1,5 @@
+//go:build planted_promise_unbound
+
+package topics
+
+const plantedPromiseUnbound = true
