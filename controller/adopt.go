@@ -72,7 +72,7 @@ func (c *Controller) adoptRecorded(n *node, cl *v1alpha1.Cluster, p proc.Process
 		m.run.Settings = settingsHash(&cl.Spec)
 	}
 	pid := p.Identity().PID
-	c.log.Info("node adopted", "cluster", n.key.cluster, "node", n.key.node, "pid", pid, "reason", "recorded by an earlier controller")
+	c.log.Warn("node adopted", "cluster", n.key.cluster, "node", n.key.node, "pid", pid, "reason", "recorded by an earlier controller")
 	c.normal(n.key, v1alpha1.EventAdopted, "pid %d, started by an earlier controller", pid)
 	if m.run.Stopping {
 		// The earlier one may have died before the signal; a second one does no harm.
@@ -158,7 +158,7 @@ func (c *Controller) find(ctx context.Context, n *node, cl *v1alpha1.Cluster) er
 	m.failure, m.notUntil, m.why = "", 0, ""
 	c.attach(n, p, true)
 	m.confirmed = true
-	c.log.Info("node adopted", "cluster", n.key.cluster, "node", n.key.node, "pid", id.PID, "reason", "it answers on its port")
+	c.log.Warn("node adopted", "cluster", n.key.cluster, "node", n.key.node, "pid", id.PID, "reason", "it answers on its port")
 	c.normal(n.key, v1alpha1.EventAdopted, "pid %d, which no controller has a record of", id.PID)
 	return nil
 }
