@@ -39,6 +39,9 @@ func (c *Controller) load(n *node) error {
 		m.notUntil = c.clock.Mono() + min(left, v1alpha1.MaxBackoff.Duration())
 		m.why = reasonOf(run.LastTermination)
 	}
+	if err := c.loadHold(n); err != nil {
+		return err
+	}
 	if run.Process == nil {
 		m.loaded = true
 		return nil
@@ -46,7 +49,7 @@ func (c *Controller) load(n *node) error {
 	p, err := c.procs.Find(*run.Process)
 	switch {
 	case err == nil:
-		c.adoptRecorded(n, cl, p)
+		err = c.adoptRecorded(n, cl, p)
 	case errors.Is(err, proc.ErrGone):
 		err = c.endedUnseen(n, cl)
 	}
@@ -64,7 +67,7 @@ func reasonOf(t *v1alpha1.Termination) string {
 // adoptRecorded takes the process that an earlier controller wrote down: its
 // pid, start time and boot id are the same. What it answers is compared with the
 // first probe.
-func (c *Controller) adoptRecorded(n *node, cl *v1alpha1.Cluster, p proc.Process) {
+func (c *Controller) adoptRecorded(n *node, cl *v1alpha1.Cluster, p proc.Process) error {
 	m := &n.machine
 	c.attach(n, p, true)
 	if m.run.Generation == cl.Generation {
@@ -83,6 +86,7 @@ func (c *Controller) adoptRecorded(n *node, cl *v1alpha1.Cluster, p proc.Process
 		c.mu.Unlock()
 		c.signal(n, syscall.SIGTERM)
 	}
+	return c.resumeHold(n)
 }
 
 // endedUnseen takes note that the recorded process ended while no controller
@@ -160,7 +164,7 @@ func (c *Controller) find(ctx context.Context, n *node, cl *v1alpha1.Cluster) er
 	m.confirmed = true
 	c.log.Warn("node adopted", "cluster", n.key.cluster, "node", n.key.node, "pid", id.PID, "reason", "it answers on its port")
 	c.normal(n.key, v1alpha1.EventAdopted, "pid %d, which no controller has a record of", id.PID)
-	return nil
+	return c.resumeHold(n)
 }
 
 // claim returns the process that a node's answer speaks of, if it is this very

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/wiber/wiber/controller/apiserver"
 	"github.com/wiber/wiber/controller/plan"
-	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/controller/store"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -121,22 +119,7 @@ func (c *Controller) Kill(ctx context.Context, cluster, id string, sig syscall.S
 	if p == nil {
 		return v1alpha1.Conflict(v1alpha1.KindNode, id, "it has no process")
 	}
-	pid := p.Identity().PID
-	c.normal(k, v1alpha1.EventKilling, "pid %d gets %s, as somebody asked", pid, proc.SignalName(sig))
-	c.log.Warn("signal to a node", "cluster", k.cluster, "node", id, "pid", pid, "signal", proc.SignalName(sig))
-	if err := p.Signal(sig); err != nil && !errors.Is(err, proc.ErrGone) {
-		return fmt.Errorf("signal node %s: %w", id, err)
-	}
-	if !proc.Ends(sig) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, killWait)
-	defer cancel()
-	err = c.wait(ctx, func() (bool, error) { return n.shown.pid != pid, nil })
-	if errors.Is(err, context.DeadlineExceeded) {
-		return v1alpha1.NewStatus(v1alpha1.ReasonTimeout, "node %s got the signal and still runs as pid %d", id, pid)
-	}
-	return err
+	return c.kill(ctx, n, p, sig)
 }
 
 // Restart implements apiserver.Backend.
@@ -163,7 +146,7 @@ func (c *Controller) Restart(ctx context.Context, cluster, id string, force bool
 	}
 	if refusal == "" {
 		n.refusal = ""
-		n.clear = true
+		n.clear = true // a hold is ended below
 		if n.lives() {
 			n.seen.Request = plan.Restart
 			if force {
@@ -177,6 +160,9 @@ func (c *Controller) Restart(ctx context.Context, cluster, id string, force bool
 			refusal += "; --force (?force=true) restarts it all the same"
 		}
 		return c.refused(k, false, v1alpha1.Conflict(v1alpha1.KindNode, id, refusal))
+	}
+	if err := c.release(n); err != nil {
+		return err
 	}
 	c.log.Info("restart of a node", "cluster", k.cluster, "node", id, "force", force)
 	c.queue.Add(k)
@@ -254,6 +240,9 @@ func (c *Controller) startNodes(ctx context.Context, cl *v1alpha1.Cluster, ids .
 		return err
 	}
 	for _, w := range nodes {
+		if err := c.release(w.n); err != nil {
+			return err
+		}
 		c.queue.Add(w.n.key)
 	}
 	for _, w := range nodes {

@@ -72,6 +72,7 @@ type Controller struct {
 
 	applyMu sync.Mutex // one PUT or DELETE of a cluster at a time
 	fileMu  sync.Mutex // one writer of cluster files at a time
+	holdMu  sync.Mutex // one writer of holds at a time
 
 	mu       sync.Mutex
 	nodes    map[key]*node

@@ -28,7 +28,8 @@
 // Lock order: Controller.applyMu, then Controller.mu. applyMu is held while a
 // cluster's spec is changed: checks, write of the store and the making of Node
 // objects. mu guards what the workers share; it is never held across I/O but a
-// read of the store. fileMu is held while the file that nodes read their cluster
+// read of the store. holdMu is held while a hold is changed in memory and in the
+// store, and mu may be taken under it. fileMu is held while the file that nodes read their cluster
 // from is written, and no other lock is taken under it.
 //
 // Not here: HTTP (controller/apiserver), how processes work (controller/proc),

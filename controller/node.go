@@ -40,6 +40,9 @@ type node struct {
 	// restart that was begun is not carried out.
 	clear   bool
 	refusal string
+	// hold keeps the node down; nil if nobody wants that. Controller.holdMu is held
+	// while it is changed together with the store.
+	hold *holding
 	// acting: a start was decided and its outcome is not shown yet.
 	acting bool
 	// shown is what the last pass left behind. Those who wait for an action to be
@@ -58,6 +61,8 @@ type shown struct {
 	halted   string
 	// draining: the process was asked to end.
 	draining bool
+	// held: it has no process because of a hold.
+	held bool
 }
 
 // machine is what only the worker of a node's key touches.
@@ -287,6 +292,10 @@ func (c *Controller) decide(n *node, cluster string) (a plan.Action, ok bool, er
 	n.seen.Draining = n.seen.Alive && m.stopping
 	n.seen.Outdated = n.seen.Alive && m.run.Settings != settingsHash(&cl.Spec)
 	n.seen.Halted = m.run.Halted
+	n.seen.Held, n.seen.HeldUntil = false, 0
+	if h := c.heldLocked(n); h != nil {
+		n.seen.Held, n.seen.HeldUntil = true, h.until
+	}
 	n.seen.NotBefore, n.seen.Why = m.notUntil, m.why
 	for _, action := range plan.Cluster(&cl.Spec, c.stateLocked(cl)) {
 		if action.Node == n.key.node {
@@ -384,6 +393,9 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 		return errors.New("it is not in the spec any more")
 	}
 	if err := c.portsFree(ctx, n.key, &cl.Spec, spec); err != nil {
+		return err
+	}
+	if err := c.releaseOver(n); err != nil {
 		return err
 	}
 	run := n.machine.run

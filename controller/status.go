@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/wiber/wiber/controller/plan"
 	"github.com/wiber/wiber/controller/store"
@@ -33,7 +34,7 @@ func (c *Controller) tell(n *node) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n.process = m.process
-	now := shown{passes: n.shown.passes + 1, attempts: m.attempts, failure: m.failure, halted: m.run.Halted, draining: m.stopping}
+	now := shown{passes: n.shown.passes + 1, held: m.process == nil && c.heldLocked(n) != nil, attempts: m.attempts, failure: m.failure, halted: m.run.Halted, draining: m.stopping}
 	if m.process != nil {
 		now.pid = m.process.Identity().PID
 	}
@@ -65,8 +66,8 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 	if m.process != nil {
 		st.PID = m.process.Identity().PID
 		st.StartedAt = &v1alpha1.MicroTime{Time: m.run.StartedAt}
-	} else if m.notUntil > c.clock.Mono() && !m.run.NextStart.IsZero() {
-		st.NextStart = &v1alpha1.MicroTime{Time: m.run.NextStart}
+	} else if at := c.nextStart(n); inSpec && !spec.Stopped && !at.IsZero() {
+		st.NextStart = &v1alpha1.MicroTime{Time: at}
 	}
 	joined := c.raftStatus(n, &st)
 	c.nodeConditions(n, obj.Generation, &st)
@@ -80,9 +81,14 @@ func (c *Controller) phase(n *node, wanted bool) (v1alpha1.NodePhase, string) {
 	if m.process != nil {
 		return livePhase(m)
 	}
+	c.mu.Lock()
+	held := c.heldLocked(n) != nil
+	c.mu.Unlock()
 	switch {
 	case !wanted:
 		return v1alpha1.NodeStopped, ""
+	case held:
+		return v1alpha1.NodeStopped, heldReason
 	case m.run.Halted != "":
 		return v1alpha1.NodeStopped, m.run.Halted
 	case m.failure != "":
@@ -91,6 +97,27 @@ func (c *Controller) phase(n *node, wanted bool) (v1alpha1.NodePhase, string) {
 		return v1alpha1.NodeCrashLoopBackOff, m.why
 	}
 	return v1alpha1.NodePending, ""
+}
+
+// nextStart is when a node without a process is started, if that is known: at the
+// end of its hold and of its back-off.
+func (c *Controller) nextStart(n *node) (at time.Time) {
+	m := &n.machine
+	if m.notUntil > c.clock.Mono() {
+		at = m.run.NextStart
+	}
+	c.mu.Lock()
+	h := c.heldLocked(n)
+	c.mu.Unlock()
+	switch {
+	case h == nil:
+		return at
+	case h.Until.IsZero() || m.run.Halted != "":
+		return time.Time{}
+	case h.Until.After(at):
+		return h.Until
+	}
+	return at
 }
 
 func livePhase(m *machine) (v1alpha1.NodePhase, string) {

@@ -13,6 +13,7 @@ import (
 // its written forms, one POST that answers when it is done, one line.
 type nodeAction struct {
 	use, short, long string
+	example          string
 	done             string // what the line says; query may change it
 	query            func() (url.Values, error)
 }
@@ -22,10 +23,11 @@ type nodeAction struct {
 func (a *app) actionCommand(action *nodeAction) *cobra.Command {
 	verb, _, _ := strings.Cut(action.use, " ")
 	return &cobra.Command{
-		Use:   action.use,
-		Short: action.short,
-		Long:  action.long,
-		Args:  cobra.RangeArgs(1, 2),
+		Use:     action.use,
+		Short:   action.short,
+		Long:    action.long,
+		Example: action.example,
+		Args:    cobra.RangeArgs(1, 2),
 
 		ValidArgsFunction: a.completeNode,
 		RunE: func(cmd *cobra.Command, args []string) error {

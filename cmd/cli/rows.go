@@ -168,6 +168,9 @@ func nodeState(s *v1alpha1.NodeStatus, now time.Time) string {
 	case s.Phase == v1alpha1.NodeCrashLoopBackOff && s.NextStart != nil:
 		wait := max(s.NextStart.Sub(now), 0).Round(time.Second)
 		return fmt.Sprintf("%s, next try in %s", s.Phase, duration.HumanDuration(wait))
+	case s.Phase == v1alpha1.NodeStopped && s.NextStart != nil:
+		wait := max(s.NextStart.Sub(now), 0).Round(time.Second)
+		return fmt.Sprintf("%s, %s, next start in %s", s.Phase, s.Reason, duration.HumanDuration(wait))
 	case s.Reason != "" && s.Phase != v1alpha1.NodeRunning:
 		return string(s.Phase) + ", " + s.Reason
 	}

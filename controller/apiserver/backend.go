@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"syscall"
+	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
@@ -28,6 +29,10 @@ type Backend interface {
 	// Kill sends a signal; if it is one that ends a process, Kill returns when it
 	// has. The wanted state stays.
 	Kill(ctx context.Context, cluster, id string, sig syscall.Signal) error
+	// Hold does what Kill does with a signal that ends a process, and keeps the node
+	// down for d, or, if d is 0, until it is restarted or started. It takes a node
+	// without a process too.
+	Hold(ctx context.Context, cluster, id string, sig syscall.Signal, d time.Duration) error
 	// Restart drains and stops the node and returns when its new process runs.
 	Restart(ctx context.Context, cluster, id string, force bool) error
 	// Stop and Start change the wanted state of one node, and return when its

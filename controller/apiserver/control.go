@@ -16,7 +16,7 @@ func (s *server) routeControl(mux *http.ServeMux) {
 	s.route(mux, "/cluster/nodes", methods{http.MethodGet: {s.nodeStates, nil}})
 	post("/cluster/start", func(r *http.Request) error { return s.back.StartAll(r.Context(), cluster(r)) })
 	post("/cluster/stop", func(r *http.Request) error { return s.back.StopAll(r.Context(), cluster(r)) })
-	post("/cluster/node/{id}/kill", s.kill, "signal")
+	post("/cluster/node/{id}/kill", s.kill, "signal", "hold", "for")
 	post("/cluster/node/{id}/restart", s.restart, "force")
 	post("/cluster/node/{id}/stop", func(r *http.Request) error {
 		return s.back.Stop(r.Context(), cluster(r), r.PathValue("id"))
@@ -68,7 +68,37 @@ func (s *server) kill(r *http.Request) error {
 	if err != nil {
 		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "%v", err)
 	}
+	hold, err := flag(r, "hold")
+	if err != nil {
+		return err
+	}
+	d, err := holdTime(r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d != 0 && r.URL.Query().Has("hold"):
+		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "hold keeps a node down without an end, for with one: give only one of them")
+	case d != 0 || hold:
+		return s.back.Hold(r.Context(), cluster(r), r.PathValue("id"), sig, d)
+	}
 	return s.back.Kill(r.Context(), cluster(r), r.PathValue("id"), sig)
+}
+
+// maxHold is the longest hold with an end.
+const maxHold = 365 * 24 * time.Hour
+
+// holdTime reads ?for=30s; 0 if it is not there.
+func holdTime(r *http.Request) (time.Duration, error) {
+	if !r.URL.Query().Has("for") {
+		return 0, nil
+	}
+	text := r.URL.Query().Get("for")
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > maxHold {
+		return 0, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "for is %q; it is a duration such as 30s or 5m, above 0 and at most %s", text, maxHold)
+	}
+	return d, nil
 }
 
 func (s *server) restart(r *http.Request) error {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests"
@@ -42,6 +43,10 @@ func (f *fakeBackend) StopAll(_ context.Context, cluster string) error {
 func (f *fakeBackend) Shutdown(_ context.Context, purge bool) (Shutdown, error) {
 	return Shutdown{PID: 42, Stopped: []string{"demo/n1"}}, f.ask("Shutdown(%v)", purge)
 }
+func (f *fakeBackend) Hold(_ context.Context, cluster, id string, sig syscall.Signal, d time.Duration) error {
+	return f.ask("Hold(%s,%s,%s,%s)", cluster, id, proc.SignalName(sig), d)
+}
+
 func (f *fakeBackend) Kill(_ context.Context, cluster, id string, sig syscall.Signal) error {
 	return f.ask("Kill(%s,%s,%s)", cluster, id, proc.SignalName(sig))
 }
@@ -134,9 +139,17 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/cluster/start", "", "StartAll() NodeStates()", 200},
 		{"POST", "/cluster/stop?cluster=demo", "", "StopAll(demo) NodeStates(demo)", 200},
 		{"POST", "/cluster/node/n1/kill", "", "Kill(,n1,SIGKILL) NodeStates()", 200},
+		{"POST", "/cluster/node/n1/kill?hold=true", "", "Hold(,n1,SIGKILL,0s) NodeStates()", 200},
+		{"POST", "/cluster/node/n1/kill?hold=false", "", "Kill(,n1,SIGKILL) NodeStates()", 200},
+		{"POST", "/cluster/node/n1/kill?for=30s&signal=TERM", "", "Hold(,n1,SIGTERM,30s) NodeStates()", 200},
+		{"POST", "/cluster/node/n1/kill?for=0s", "", "", 400},
+		{"POST", "/cluster/node/n1/kill?for=-1s", "", "", 400},
+		{"POST", "/cluster/node/n1/kill?for=99999h", "", "", 400},
+		{"POST", "/cluster/node/n1/kill?for=soon", "", "", 400},
+		{"POST", "/cluster/node/n1/kill?hold=yes", "", "", 400},
+		{"POST", "/cluster/node/n1/kill?hold=true&for=30s", "", "", 400},
 		{"POST", "/cluster/node/n1/kill?signal=stop&cluster=demo", "", "Kill(demo,n1,SIGSTOP) NodeStates(demo)", 200},
 		{"POST", "/cluster/node/n1/kill?signal=NOPE", "", "", 400},
-		{"POST", "/cluster/node/n1/kill?hold=true", "", "", 400},
 		{"POST", "/cluster/node/n1/restart", "", "Restart(,n1,false) NodeStates()", 200},
 		{"POST", "/cluster/node/n1/restart?force=true", "", "Restart(,n1,true) NodeStates()", 200},
 		{"POST", "/cluster/node/n1/restart?force=maybe", "", "", 400},

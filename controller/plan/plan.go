@@ -15,6 +15,8 @@
 //	Converges:        carried out again and again, the actions end in what is
 //	                  wanted, and then there are none.
 //	SameInSameOut:    equal arguments give equal actions, in equal order.
+//	AskingAgainAddsNothing: what was decided is not decided again before the
+//	                  machine has changed.
 //
 // Not here: carrying anything out, and what was seen (controller).
 // Start reading at Cluster.
@@ -82,6 +84,9 @@ type Node struct {
 	Request Request
 	// Outdated: the process runs with settings that are not the spec's any more.
 	Outdated bool
+	// Held: somebody keeps it down, until HeldUntil if that is not 0.
+	Held      bool
+	HeldUntil time.Duration
 	// Halted says why the node is not to be started until a person acts.
 	Halted string
 	// NotBefore is when its back-off ends, and Why what the back-off is for.
@@ -219,6 +224,8 @@ func (v *view) node(n Node, free bool) (Action, bool) {
 		return v.running(n, free)
 	case !v.want(n.ID):
 		return Action{}, false
+	case n.Held && (n.HeldUntil == 0 || v.state.Now < n.HeldUntil):
+		return Action{Kind: Wait, Node: n.ID, Reason: "it is held down", At: n.HeldUntil}, true
 	case n.Halted != "":
 		return Action{Kind: Wait, Node: n.ID, Reason: n.Halted}, true
 	case n.NotBefore > v.state.Now:

@@ -51,6 +51,20 @@ func TestCluster(t *testing.T) {
 		{"and is started when it is over", spec(3),
 			State{Now: 9, Nodes: []Node{up("n1"), up("n2"), {ID: "n3", NotBefore: 9, Why: "exit code 1"}}},
 			[]string{"start n3 exit code 1; 2 of 3 running"}},
+		{"a held node is not started, whatever else is", spec(3),
+			State{Now: 5, Nodes: []Node{up("n1"), {ID: "n2", Held: true}, {ID: "n3", Held: true, HeldUntil: 9, NotBefore: 7, Halted: "exit code 78"}}},
+			[]string{"wait n2 held", "wait n3 held"}},
+		{"before its hold is over", spec(3),
+			State{Now: 9, Nodes: []Node{up("n1"), up("n2"), {ID: "n3", Held: true, HeldUntil: 9, NotBefore: 7, Why: "signal SIGKILL"}}},
+			[]string{"start n3 signal SIGKILL"}},
+		{"and its back-off too", spec(3),
+			State{Now: 9, Nodes: []Node{up("n1"), up("n2"), {ID: "n3", Held: true, HeldUntil: 9, NotBefore: 10, Why: "signal SIGKILL"}}},
+			[]string{"wait n3 signal SIGKILL"}},
+		{"a hold is a quorum's loss like any other", spec(3),
+			State{Nodes: []Node{with(up("n1"), asked), up("n2"), {ID: "n3", Held: true}}},
+			[]string{"wait n1 quorum would be lost", "wait n3 held"}},
+		{"a held node that still runs is not stopped for it", spec(3),
+			State{Nodes: []Node{up("n1"), up("n2"), with(up("n3"), func(n *Node) { n.Held = true })}}, nil},
 		{"a halted node is not started", spec(3),
 			State{Nodes: []Node{up("n1"), up("n2"), {ID: "n3", Halted: "exit code 78"}}}, []string{"wait n3 exit code 78"}},
 		{"a stopped node is stopped", spec(3, "n2"), State{Nodes: []Node{up("n1"), up("n2"), up("n3")}},
@@ -210,6 +224,9 @@ func random(r *rand.Rand) (*v1alpha1.ClusterSpec, State) {
 		if !n.Alive && coin(10) {
 			n.Halted = "halted"
 		}
+		if coin(15) {
+			n.Held, n.HeldUntil = true, time.Duration(r.IntN(200))
+		}
 		st.Nodes = append(st.Nodes, n)
 	}
 	if coin(10) {
@@ -336,7 +353,7 @@ func TestConverges(t *testing.T) {
 			st = step(st, Cluster(s, st), starting)
 		}
 		for _, a := range Cluster(s, st) {
-			if a.Reason != "halted" && !strings.Contains(a.Reason, "quorum would be lost") {
+			if a.Reason != "halted" && a.Reason != "it is held down" && !strings.Contains(a.Reason, "quorum would be lost") {
 				t.Errorf("after 400 steps there is still %+v", a)
 			}
 		}
@@ -349,6 +366,41 @@ func TestSameInSameOut(t *testing.T) {
 		slices.Reverse(st.Nodes) // the order of what is seen means nothing
 		if second := Cluster(s, st); !reflect.DeepEqual(first, second) {
 			t.Errorf("%s\n%s", fmt.Sprint(first), fmt.Sprint(second))
+		}
+	})
+}
+
+// Carrying out what was decided, and asking again before anything has changed on
+// the machine, adds nothing: no node is told twice, no second one is disrupted.
+func TestAskingAgainAddsNothing(t *testing.T) {
+	forEachRandom(t, 3000, func(t *testing.T, s *v1alpha1.ClusterSpec, st State) {
+		told := map[string]Kind{}
+		for range 3 {
+			for _, a := range Cluster(s, st) {
+				if a.Kind == Wait || a.Kind == Kill { // a second SIGKILL is no second action
+					continue
+				}
+				if _, before := told[a.Node]; before {
+					t.Errorf("%s %s again: %s", a.Kind, a.Node, a.Reason)
+				}
+				told[a.Node] = a.Kind
+			}
+			// What was decided counts as seen at once.
+			for i := range st.Nodes {
+				switch n := &st.Nodes[i]; told[n.ID] {
+				case Stop:
+					if !n.Draining {
+						n.Draining, n.KillAt = true, st.Now+10
+					}
+				case Start:
+					*n = Node{ID: n.ID, Alive: true}
+				}
+			}
+			for id, kind := range told {
+				if kind == Start && !slices.ContainsFunc(st.Nodes, func(n Node) bool { return n.ID == id }) {
+					st.Nodes = append(st.Nodes, Node{ID: id, Alive: true})
+				}
+			}
 		}
 	})
 }

@@ -19,14 +19,21 @@ var signals = []struct {
 // ParseSignal returns the signal of a name such as KILL, SIGKILL or kill.
 func ParseSignal(name string) (syscall.Signal, error) {
 	want := strings.TrimPrefix(strings.ToUpper(name), "SIG")
-	var names []string
 	for _, s := range signals {
 		if s.name == want {
 			return s.signal, nil
 		}
+	}
+	return 0, fmt.Errorf("unknown signal %q; one of %s", name, strings.Join(SignalNames(), " "))
+}
+
+// SignalNames are the names that ParseSignal takes, without SIG.
+func SignalNames() []string {
+	var names []string
+	for _, s := range signals {
 		names = append(names, s.name)
 	}
-	return 0, fmt.Errorf("unknown signal %q; one of %s", name, strings.Join(names, " "))
+	return names
 }
 
 // SignalName returns the name of a signal, as in "SIGKILL", or "signal 35".

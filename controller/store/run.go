@@ -84,9 +84,12 @@ func (s *Store) PutRun(r Run) error {
 	})
 }
 
-// DeleteRun removes the record of a node, if there is one.
+// DeleteRun removes the record and the hold of a node, if there are any.
 func (s *Store) DeleteRun(cluster, node string) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(holdsBucket).Delete([]byte(cluster + sep + node)); err != nil {
+			return err
+		}
 		return tx.Bucket(runsBucket).Delete([]byte(cluster + sep + node))
 	})
 }

@@ -174,12 +174,15 @@ func prepare(tx *bbolt.Tx, path string) error {
 			return &FormatError{Path: path, Format: n}
 		}
 		_, err := tx.CreateBucketIfNotExists(eventsBucket) // younger than the format
+		if err == nil {
+			_, err = tx.CreateBucketIfNotExists(holdsBucket) // likewise
+		}
 		return err
 	}
 	if k, _ := tx.Cursor().First(); k != nil {
 		return fmt.Errorf("store: %s is no state of a controller; choose another state folder", path)
 	}
-	for _, name := range [][]byte{metaBucket, objectsBucket, runsBucket, eventsBucket} {
+	for _, name := range [][]byte{metaBucket, objectsBucket, runsBucket, eventsBucket, holdsBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
