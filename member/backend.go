@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/wiber/wiber/raftnode"
+	"github.com/wiber/wiber/timesvc"
 	"github.com/wiber/wiber/topics/server"
+	"github.com/wiber/wiber/topics/wire"
 )
 
 // errDrained ends a node that was told to stop before it served.
@@ -57,6 +59,9 @@ func (b backend) Nodes() []server.Node {
 	return nodes
 }
 
+// Clocks implements server.Backend.
+func (b backend) Clocks() []wire.ClockLine { return b.n.time.lines() }
+
 // maxReadyLag is how many entries a ready node may be behind in a group.
 const maxReadyLag = 1000
 
@@ -64,6 +69,9 @@ const maxReadyLag = 1000
 func (b backend) NotReady() (reasons []string) {
 	if b.n.draining() {
 		reasons = append(reasons, "the node is draining")
+	}
+	if s := b.n.time.ref.Status(); s.State == timesvc.Unsyncd {
+		reasons = append(reasons, "the clock is unsynchronised: "+s.Why)
 	}
 	for _, g := range b.Engine.Status() {
 		switch {
@@ -96,6 +104,14 @@ func (b backend) Status() server.Status {
 		s.Groups = append(s.Groups, server.GroupStatus{ID: g.Group.String(), Role: g.Role.String(), Leader: b.nodeName(g.Leader),
 			Term: g.Term, Commit: max(g.Commit, applied), Applied: applied, Chain: chain.String()})
 	}
+	ahead := b.Ahead()
+	list := make([]server.AheadStatus, 0, len(ahead))
+	for _, g := range b.groups {
+		if by := ahead[g.id]; by != 0 {
+			list = append(list, server.AheadStatus{Group: g.id.String(), Micros: by})
+		}
+	}
+	s.Clock = b.n.time.status(list)
 	return s
 }
 

@@ -38,6 +38,8 @@ type Engine struct {
 	groups []*group // by raftnode.GroupID
 	cat    *catalogue
 	status atomic.Pointer[[]raftnode.GroupStatus]
+	// recently is a reference time that lies behind: see watchStampsLocked.
+	recently atomic.Int64
 	// settling belongs to the settle loop.
 	settling settling
 	// draining belongs to the raft loop.
@@ -197,6 +199,9 @@ func (e *Engine) Tick() {
 		calls = append(calls, g.takeWaitsLocked()...)
 		if g.headless++; g.state.Leader != 0 {
 			g.headless = 0
+		}
+		if g.ahead != 0 {
+			e.watchStampsLocked(g)
 		}
 		g.dirty.Store(true)
 		g.mu.Unlock()
@@ -525,6 +530,7 @@ func (e *Engine) Apply(a raftnode.Apply) error {
 		}
 		all = append(all, outcomes...)
 	}
+	e.watchStampsLocked(g)
 	leading := g.state.Role == raftnode.Leader
 	calls := g.takeWaitsLocked()
 	wakes := g.wakesLocked(all)

@@ -45,6 +45,7 @@ type group struct {
 	pending  map[uint64]*pending // by token
 	token    uint64
 	earliest time.Duration // no deadline of pending lies before it; 0: there is none
+	ahead    int64         // microseconds that the last stamp is ahead of the reference time, if more than 500 ms
 	forsaken int           // ticks for which a draining node waits for a leader
 
 	safe    safeTime

@@ -68,6 +68,7 @@ type node struct {
 		b    *Bootstrap
 		wait []string
 	}
+	time   *clock // the cluster's time; once the node has joined
 	engine atomic.Pointer[Engine]
 }
 
@@ -265,6 +266,11 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		}
 		return err
 	}
+	if n.time, err = n.newClock(packets); err != nil {
+		return err
+	}
+	wg.Go(func() { n.time.run(hard) })
+	n.time.await(hard, n.drain)
 	e, log, err := n.startEngine(links)
 	if err != nil {
 		return err
@@ -299,9 +305,6 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		defer close(served)
 		fail(srv.ServeTCP(serving, p.client))
 	})
-	if c, ok := n.clock.(interface{ Skew() timesvc.Skew }); ok && !c.Skew().IsZero() {
-		n.log.Warn("this node's clock is shifted and drifts by order of its environment", "clock", c.Skew().String())
-	}
 	n.log.Info("node runs", "cluster", n.o.Cluster.Name, "addr", p.client.Addr().String(), "incarnation", n.identity.Counter)
 
 	select {
@@ -395,7 +398,6 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 	rec := log.Recovered()
 	n.log.Info("log recovered", "segments", rec.Segments, "frames", rec.Frames, "torn_bytes", rec.TornBytes, "took", n.clock.Mono()-began)
 	spec := n.o.Cluster.Spec
-	ref := timesvc.NewLocalReference(n.clock, len(spec.Nodes))
 	m := n.identity.Member
 	peers := make(map[uint64]string)
 	for _, s := range spec.Nodes {
@@ -405,7 +407,7 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 	}
 	e, err := NewEngine(EngineConfig{
 		Identity: n.identity, Log: log, Transport: links, Meta: n.meta, FS: vfs.OS{}, Dir: filepath.Join(n.dir, "state"),
-		Reference: ref.Now,
+		Reference: n.time.ref.Now,
 		Mono:      n.clock.Mono, Wake: n.inbox.wake, Logger: n.log,
 		ElectionTicks: electionTicks, HeartbeatTicks: 1,
 		DedupIDs: uint64(spec.DedupIDs), AutoCreateTopics: spec.AutoCreateTopics,

@@ -26,6 +26,7 @@ type packet struct {
 	payload []byte // with the first byte; the reader's, only until the handler returns
 	from    netip.AddrPort
 	at      time.Duration // on the clock's Mono: when it was read
+	came    time.Duration // on the clock's Raw: when it came, by the kernel's stamp if there is one
 }
 
 // packetPort is the UDP side of the peer port. It hands each packet on by its
@@ -74,15 +75,25 @@ func (p *packetPort) send(payload []byte, to netip.AddrPort) error {
 	return err
 }
 
+// arrivals has the kernel stamp packets, where it can.
+func (p *packetPort) arrivals() *timesvc.Arrivals {
+	socket, err := p.conn.SyscallConn()
+	if err != nil {
+		socket = nil // the connection is closed; the first read says so
+	}
+	return timesvc.NewArrivals(p.clock, socket)
+}
+
 // serve reads until ctx ends. No error ends it: a node without packets misses
 // hints, and runs on.
 func (p *packetPort) serve(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { _ = p.conn.Close() })()
-	buf := make([]byte, maxPacketBytes)
+	buf, oob := make([]byte, maxPacketBytes), make([]byte, timesvc.ArrivalBytes)
+	arrivals := p.arrivals()
 	var said, counted uint64
 	var next time.Duration // when strangers may be spoken of again
 	for {
-		n, from, err := p.conn.ReadFromUDPAddrPort(buf)
+		n, controls, _, from, err := p.conn.ReadMsgUDPAddrPort(buf, oob)
 		now := p.clock.Mono()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -100,7 +111,7 @@ func (p *packetPort) serve(ctx context.Context) {
 		if n > 0 {
 			if h := p.handlers[buf[0]].Load(); h != nil {
 				p.received.Add(1)
-				(*h)(packet{payload: buf[:n], from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at: now})
+				(*h)(packet{payload: buf[:n], from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at: now, came: arrivals.At(oob[:controls])})
 				continue
 			}
 		}

@@ -17,11 +17,11 @@ type Arrivals struct {
 // ArrivalBytes is room enough for the control message with a packet's stamp.
 const ArrivalBytes = 64
 
-// NewArrivals turns kernel stamps on for a socket, if clock is the machine's and
-// the system has them.
+// NewArrivals turns kernel stamps on for a socket, if there is one, clock is the
+// machine's and the system has them.
 func NewArrivals(clock Clock, socket syscall.RawConn) *Arrivals {
 	a := &Arrivals{clock: clock}
-	if s, ok := clock.(*System); ok && stampArrivals(socket) == nil {
+	if s, ok := clock.(*System); ok && socket != nil && stampArrivals(socket) == nil {
 		a.system = s
 		a.before, _ = s.pair()
 	}

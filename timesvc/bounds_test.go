@@ -113,7 +113,7 @@ func TestBoundsHold(t *testing.T) {
 // time is within its eps of the middle clock, rises, and is slewed.
 func TestReferenceWithinEps(t *testing.T) {
 	checks, synced := 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		rng := rand.New(rand.NewPCG(seed, 32))
 		n := 2 + rng.IntN(4)
 		clocks := make([]*wander, n)
@@ -188,7 +188,7 @@ func TestReferenceWithinEps(t *testing.T) {
 			}
 		}
 	}
-	if checks < 500_000 || synced < checks/2 {
+	if checks < 200_000 || synced < checks/2 {
 		t.Fatalf("only %d checks, %d of them synchronised", checks, synced)
 	}
 	t.Logf("%d checks, 0 violations", checks)

@@ -1,12 +1,10 @@
 package timesvc
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash"
 )
 
@@ -55,15 +53,6 @@ var (
 	errProbeMalformed = errors.New("timesvc: not a probe")
 	errProbeForeign   = errors.New("timesvc: probe is not authentic")
 )
-
-// ProbeKey derives the key of a cluster's probes from its secret. It is good for
-// nothing else.
-func ProbeKey(secret []byte, clusterID string) ([]byte, error) {
-	if len(secret) < 16 {
-		return nil, fmt.Errorf("timesvc: a cluster secret of %d bytes is too short", len(secret))
-	}
-	return hkdf.Key(sha256.New, secret, []byte(clusterID), "wiber clock probe 1", 32)
-}
 
 // probeCodec seals and opens probes with one key. It has one owner.
 type probeCodec struct {

@@ -15,9 +15,10 @@ const (
 	probeSlow = int64(100 * time.Millisecond) // from then on
 	probeFar  = int64(time.Second)            // while it does not answer
 
-	probeFastFor = 10 // answers
-	probePatient = 50 // unanswered questions in a row, then probeFar
-	probesOut    = 16 // questions to one peer that may be on their way; an older one is forgotten
+	probeFastFor = 10                    // answers
+	probePatient = 50                    // unanswered questions in a row, then probeFar
+	noKeyPause   = 50 * time.Millisecond // until it is looked again whether there is a key
+	probesOut    = 16                    // questions to one peer that may be on their way; an older one is forgotten
 )
 
 // ReferenceOptions say whose clocks make the cluster's time.
@@ -28,8 +29,6 @@ type ReferenceOptions struct {
 	Voters []uint64
 	// Incarnation is this start of the node: its clock begins with it.
 	Incarnation uint64
-	// Key authenticates probes (ProbeKey). A cluster of one node needs none.
-	Key []byte
 	// TestClock says that the clock is wrong on purpose; the others are told.
 	TestClock bool
 	// Nonce draws the number of a question; nil: from crypto/rand.
@@ -52,8 +51,8 @@ type Reference struct {
 	raw   time.Duration // time base at the same moment
 	index map[uint64]int
 
-	mu      sync.Mutex // guards everything below; a leaf
-	codec   *probeCodec
+	mu      sync.Mutex  // guards everything below; a leaf
+	codec   *probeCodec // nil: there is no key yet
 	ens     *ensemble
 	peers   []prober // by voter
 	epoch   uint32
@@ -89,14 +88,12 @@ func NewReference(o ReferenceOptions) (*Reference, error) {
 		return nil, errors.New("timesvc: a Reference needs a Clock")
 	case self < 0:
 		return nil, errors.New("timesvc: a Reference needs to be one of its voters")
-	case len(o.Voters) > 1 && len(o.Key) < 16:
-		return nil, errors.New("timesvc: a Reference of several nodes needs a key")
 	}
 	if o.Nonce == nil {
 		o.Nonce = drawNonce
 	}
 	r := &Reference{
-		o: o, index: make(map[uint64]int), codec: newProbeCodec(o.Key),
+		o: o, index: make(map[uint64]int),
 		peers: make([]prober, len(o.Voters)),
 	}
 	for i, v := range o.Voters {
@@ -106,6 +103,14 @@ func NewReference(o ReferenceOptions) (*Reference, error) {
 	r.base = o.Clock.Now().UnixNano()
 	r.ens = newEnsemble(len(o.Voters), self, r.base)
 	return r, nil
+}
+
+// SetKey gives the key that authenticates probes. Without one no
+// question is asked or answered, and a cluster of several nodes is unsynchronised.
+func (r *Reference) SetKey(key []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.codec = newProbeCodec(key)
 }
 
 func drawNonce() uint64 {
@@ -157,6 +162,9 @@ func (r *Reference) localLocked() int64 {
 func (r *Reference) NextQuestion() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.codec == nil && len(r.peers) > 1 {
+		return noKeyPause
+	}
 	now, next := r.localLocked(), int64(time.Second)
 	for i := range r.peers {
 		if r.o.Voters[i] != r.o.Self {
@@ -171,13 +179,16 @@ func (r *Reference) NextQuestion() time.Duration {
 func (r *Reference) Question(dst []byte) (to uint64, packet []byte, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.codec == nil {
+		return 0, dst, false
+	}
 	now := r.localLocked()
 	for i := range r.peers {
 		p := &r.peers[i]
 		if r.o.Voters[i] == r.o.Self || p.next > now {
 			continue
 		}
-		p.next = now + p.interval()
+		p.next = r.beatLocked(now, p.interval())
 		p.silent++
 		to = r.o.Voters[i]
 		q := r.saying(probeQuestion, to, now)
@@ -190,6 +201,13 @@ func (r *Reference) Question(dst []byte) (to uint64, packet []byte, ok bool) {
 		return to, packet, true
 	}
 	return 0, dst, false
+}
+
+// beatLocked returns when a multiple of every comes next on the reference time.
+// So a node asks all others in one go, and synchronised nodes ask at the same
+// moment: they wake up for it once, not once for each other.
+func (r *Reference) beatLocked(now, every int64) int64 {
+	return now + every - (now+r.ens.corr)%every
 }
 
 func (p *prober) interval() int64 {
@@ -230,9 +248,12 @@ type News struct {
 func (r *Reference) Receive(dst, packet []byte, at time.Duration) (answer []byte, news News) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.codec == nil {
+		return nil, news
+	}
 	q, err := r.codec.open(packet)
 	i, known := r.index[q.from]
-	if err != nil || !known || q.to != r.o.Self || q.from == r.o.Self || len(r.o.Key) == 0 {
+	if err != nil || !known || q.to != r.o.Self || q.from == r.o.Self {
 		r.wrong++
 		return nil, news
 	}
@@ -319,7 +340,9 @@ type PeerStatus struct {
 	Offset, Bound int64
 	Drift         float64 // against the reference, parts per million
 	DriftKnown    bool
-	Delay, Age    time.Duration // of the reading that counts
+	// Reading is the half-width of the reading that counts when it was taken, Age
+	// is how long ago that was.
+	Reading, Age time.Duration
 	// What it said of itself last: its eps, its state, and its Lamport value.
 	// Heard is false before.
 	Heard     bool
@@ -373,7 +396,7 @@ func (r *Reference) peerLocked(i int, eps int64) PeerStatus {
 	}
 	drift, ok := c.drift()
 	s.Drift, s.DriftKnown = drift-r.ens.fit.ppm, ok && r.ens.fit.ok
-	s.Delay = time.Duration(2 * c.best.half)
+	s.Reading = time.Duration(c.best.half)
 	s.Age = time.Duration(max(r.ens.at-c.best.at, 0))
 	return s
 }

@@ -34,18 +34,15 @@ func newBench(t *testing.T, skews ...Skew) *bench {
 // begin starts a node, or starts it again.
 func (b *bench) begin(id, incarnation uint64) *Reference {
 	b.t.Helper()
-	key, err := ProbeKey(probeSecret, "demo")
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	var voters []uint64
 	for v := range uint64(len(b.clock)) {
 		voters = append(voters, v+1)
 	}
-	r, err := NewReference(ReferenceOptions{Clock: b.clock[id], Self: id, Voters: voters, Incarnation: incarnation, Key: key, Nonce: b.rng.Uint64})
+	r, err := NewReference(ReferenceOptions{Clock: b.clock[id], Self: id, Voters: voters, Incarnation: incarnation, Nonce: b.rng.Uint64})
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	r.SetKey(testKey("demo"))
 	b.nodes[id] = r
 	return r
 }
@@ -249,13 +246,31 @@ func TestReferenceOfOneNodeIsCertain(t *testing.T) {
 func TestReferenceRefusesWhatItCannotDo(t *testing.T) {
 	clock := NewVirtual(epoch).Node(Skew{})
 	for want, o := range map[string]ReferenceOptions{
-		"needs a Clock":             {Self: 1, Voters: []uint64{1}},
-		"to be one of its voters":   {Clock: clock, Self: 4, Voters: []uint64{1, 2, 3}},
-		"several nodes needs a key": {Clock: clock, Self: 1, Voters: []uint64{1, 2, 3}},
+		"needs a Clock":           {Self: 1, Voters: []uint64{1}},
+		"to be one of its voters": {Clock: clock, Self: 4, Voters: []uint64{1, 2, 3}},
 	} {
 		if _, err := NewReference(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// Without the cluster's secret nobody is asked or answered.
+func TestNoKeyNoProbes(t *testing.T) {
+	b := newBench(t, Skew{}, Skew{})
+	_, question, _ := b.nodes[1].Question(nil)
+	r, err := NewReference(ReferenceOptions{Clock: b.clock[2], Self: 2, Voters: []uint64{1, 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok := r.Question(nil); ok || r.NextQuestion() != noKeyPause {
+		t.Fatal("it asks")
+	}
+	if a, _ := r.Receive(nil, question, 0); a != nil {
+		t.Fatal("it answers")
+	}
+	if _, eps := r.Now(); eps != Unsynchronised {
+		t.Fatalf("eps %d", eps)
 	}
 }
 
@@ -267,7 +282,7 @@ func BenchmarkReferenceNow(b *testing.B) {
 			for i := range n {
 				voters = append(voters, uint64(i+1))
 			}
-			r, err := NewReference(ReferenceOptions{Clock: NewSystem(Skew{}), Self: 1, Voters: voters, Key: make([]byte, 32)})
+			r, err := NewReference(ReferenceOptions{Clock: NewSystem(Skew{}), Self: 1, Voters: voters})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -283,7 +298,7 @@ func BenchmarkReferenceNow(b *testing.B) {
 
 func BenchmarkProbe(b *testing.B) {
 	b.ReportAllocs()
-	c := testCodec(b, "demo")
+	c := testCodec("demo")
 	p := probe{kind: probeQuestion, from: 1, to: 2}
 	var buf []byte
 	for b.Loop() {

@@ -197,6 +197,13 @@ func (c *Client) Info(ctx context.Context) ([]wire.NodeLine, error) {
 	return lines, err
 }
 
+// Time lists the nodes' clocks, as one of them knows them.
+func (c *Client) Time(ctx context.Context) ([]wire.ClockLine, error) {
+	var lines []wire.ClockLine
+	err := c.list(ctx, &wire.Request{Verb: wire.Time}, func(r *wire.Reply) { lines = append(lines, r.Clock) }, func() { lines = nil })
+	return lines, err
+}
+
 // list asks q of any node, hands each line before +END to line, and asks anew
 // when a connection breaks, after calling again.
 func (c *Client) list(ctx context.Context, q *wire.Request, line func(*wire.Reply), again func()) error {

@@ -271,6 +271,8 @@ func (n *fakeNode) serve(conn net.Conn) {
 			out.put(n.topics(q.Topics))
 		case wire.Info:
 			out.put(wire.AppendEndCount(wire.AppendNodeLine(nil, &wire.NodeLine{Node: n.addr}), 1))
+		case wire.Time:
+			out.put(wire.AppendEndCount(wire.AppendClockLine(nil, &wire.ClockLine{Node: n.addr, State: "synchronised"}), 1))
 		case wire.History:
 			answer, cut := n.history(&q, do.lose)
 			out.put(answer)

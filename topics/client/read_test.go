@@ -162,6 +162,10 @@ func TestTopicsAndInfo(t *testing.T) {
 		if err != nil || len(nodes) != 1 || nodes[0].Node != "b" {
 			t.Errorf("%v, %v", nodes, err)
 		}
+		clocks, err := cl.Time(t.Context())
+		if err != nil || len(clocks) != 1 || clocks[0].Node != "b" || clocks[0].State != "synchronised" {
+			t.Errorf("%v, %v", clocks, err)
+		}
 		if _, err := cl.Topics(t.Context(), "a..b*"); code(err) != wire.BadTopic {
 			t.Errorf("a bad pattern: %v", err)
 		}

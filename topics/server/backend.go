@@ -40,6 +40,9 @@ type Backend interface {
 	Now() (us uint64, eps int64)
 	// Nodes returns a line per configured node, in the order of the cluster.
 	Nodes() []Node
+	// Clocks returns a line per configured node, in the order of the cluster: this
+	// node's clock, and what it knows of the others'.
+	Clocks() []wire.ClockLine
 	// NotReady returns why the node is not ready, one reason a line; empty: ready.
 	NotReady() []string
 	// Status and Identity are the answers of /v1/status and /v1/identity.
@@ -261,6 +264,7 @@ type Status struct {
 	Version     string        `json:"version"`
 	Incarnation uint64        `json:"incarnation"`
 	Groups      []GroupStatus `json:"groups"`
+	Clock       ClockStatus   `json:"clock"`
 }
 
 // GroupStatus is one raft group of a Status.
@@ -272,6 +276,43 @@ type GroupStatus struct {
 	Commit  uint64 `json:"commit"`
 	Applied uint64 `json:"applied"`
 	Chain   string `json:"chain"` // hash of all outcomes up to Applied
+}
+
+// ClockStatus is what a node knows of the time, in a Status.
+type ClockStatus struct {
+	State  string `json:"state"`            // synchronised, holdover or unsynchronised
+	Reason string `json:"reason,omitempty"` // why it is unsynchronised
+	// OffsetMicros is how far the node's own clock is ahead of the cluster's time,
+	// give or take Eps. -1: unsynchronised.
+	OffsetMicros int64    `json:"offsetMicros"`
+	Eps          int64    `json:"eps"`
+	DriftPPM     *float64 `json:"driftPpm"` // null until it is known
+	Lamport      uint64   `json:"lamport"`
+	Reference    int64    `json:"reference"` // the cluster's time, microseconds since 1970
+	TestClock    string   `json:"testClock"` // WIBER_TEST_CLOCK; "": the clock is true
+	// Ahead are the groups whose last stamp is more than 500 ms ahead of the
+	// cluster's time.
+	Ahead []AheadStatus `json:"ahead"`
+	Peers []PeerClock   `json:"peers"`
+}
+
+// AheadStatus is a group whose stamps run ahead of the cluster's time.
+type AheadStatus struct {
+	Group  string `json:"group"`
+	Micros int64  `json:"micros"`
+}
+
+// PeerClock is another node's clock in a ClockStatus.
+type PeerClock struct {
+	Node  string `json:"node"`
+	State string `json:"state"` // ok, unknown, silent, distrusted or ahead
+	// OffsetMicros is how far its clock is ahead of the cluster's time, give or take
+	// Eps; null and -1 before it was read.
+	OffsetMicros *int64   `json:"offsetMicros"`
+	Eps          int64    `json:"eps"`
+	DriftPPM     *float64 `json:"driftPpm"`
+	BoundMicros  int64    `json:"boundMicros"` // of the reading that counts, when it was taken
+	AgeMillis    int64    `json:"ageMillis"`   // of that reading
 }
 
 // Identity is the answer of /v1/identity.

@@ -196,6 +196,14 @@ func (f *Fake) Nodes() []Node {
 	return []Node{n1, {ID: "n2", Role: "follower", Term: 1}}
 }
 
+// Clocks implements Backend.
+func (f *Fake) Clocks() []wire.ClockLine {
+	return []wire.ClockLine{
+		{Node: "n1", Known: true, DriftKnown: true, State: "synchronised", Lamport: 7},
+		{Node: "n2", Eps: wire.Unsynchronised, State: "unknown"},
+	}
+}
+
 // NotReady implements Backend.
 func (f *Fake) NotReady() []string { return f.Reasons }
 
@@ -203,7 +211,8 @@ func (f *Fake) NotReady() []string { return f.Reasons }
 func (f *Fake) Status() Status {
 	return Status{Node: "n1", Cluster: "demo", Version: "v0-fake", Incarnation: 1, Groups: []GroupStatus{
 		{ID: "catalogue", Role: "leader", Leader: "n1", Term: 1, Commit: 3, Applied: 3, Chain: "00"},
-	}}
+	}, Clock: ClockStatus{State: "synchronised", OffsetMicros: 12, Eps: 40, Lamport: 7, Reference: FakeStart, Ahead: []AheadStatus{},
+		Peers: []PeerClock{{Node: "n2", State: "unknown", Eps: wire.Unsynchronised}}}}
 }
 
 // Identity implements Backend.

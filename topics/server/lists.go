@@ -97,3 +97,18 @@ func (l *nodeList) emit(dst []byte) ([]byte, bool) {
 	}
 	return wire.AppendEndCount(dst, len(nodes)), false
 }
+
+// clockList is a TIME.
+type clockList struct{ b Backend }
+
+// prepare implements job; there is nothing to wait for.
+func (*clockList) prepare(context.Context) *wire.Error { return nil }
+
+// emit implements job.
+func (l *clockList) emit(dst []byte) ([]byte, bool) {
+	clocks := l.b.Clocks()
+	for i := range clocks {
+		dst = wire.AppendClockLine(dst, &clocks[i])
+	}
+	return wire.AppendEndCount(dst, len(clocks)), false
+}

@@ -233,6 +233,8 @@ func (s *session) handle(ctx context.Context, q *wire.Request) bool {
 		err = s.ask(ctx, newTopicList(s, q))
 	case wire.Info:
 		err = s.tell(ctx, &nodeList{b: s.srv.backend})
+	case wire.Time:
+		err = s.tell(ctx, &clockList{b: s.srv.backend})
 	case wire.Help:
 		text, problem := wire.AppendHelp(nil, q.HelpVerb)
 		err = s.answer(ctx, &reply{text: text, err: problem})

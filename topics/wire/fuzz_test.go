@@ -67,6 +67,7 @@ func FuzzReplies(f *testing.F) {
 	f.Add(AppendHello(nil, &Hello{"n1", "demo", 1, -1, 100}))
 	f.Add(AppendMessage(nil, "s1", &Message{Topic: "a", Partition: 1, Partitioned: true, Key: []byte("k"), ID: []byte("%"), Headers: []Header{{[]byte("a"), []byte("b")}}, Value: []byte("v")}))
 	f.Add(AppendAck(nil, &Receipt{Topic: "a", Synced: 2, Replicas: 3}, "t"))
+	f.Add([]byte("CLOCK n2 offset=-5 eps=40 drift=-0.5 state=ok lam=9 test=1\nCLOCK n3 offset=- eps=-1 drift=- state=x lam=0\n"))
 	f.Add([]byte("+END a n=1 next=- as_of=5\n+END n=3\nTOPIC a/1 partitions=2 leader=-\nNODE n1 role=x\n-ERR GAP expected=1 tag=x\nPONG a\nHELP b\n+OK\n+BYE\n+SUB s\n"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		r := NewReplyReader(bytes.NewReader(stream), testMax)

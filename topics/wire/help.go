@@ -19,6 +19,7 @@ var usage = [...]struct {
 	}},
 	{Topics, []string{"TOPICS [<topic|pattern>[,...]]: lists topics, a line for each partition"}},
 	{Info, []string{"INFO: lists nodes"}},
+	{Time, []string{"TIME: lists the nodes' clocks, against the cluster's time"}},
 	{Help, []string{"HELP [verb]"}},
 	{Quit, []string{"QUIT: closes the connection"}},
 }

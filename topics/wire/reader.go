@@ -112,7 +112,7 @@ func (p *parser) request(verb, rest []byte) error {
 		w, rest := word(rest)
 		q.HelpVerb = strings.ToUpper(string(w))
 		p.nothing(rest)
-	case Info, Quit:
+	case Info, Time, Quit:
 		p.nothing(rest)
 	default:
 		p.fail(UnknownVerb, "%s: HELP lists the verbs", quote(string(verb)))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +28,7 @@ const (
 	KindEnd
 	KindTopic
 	KindNode
+	KindClock // a line of TIME
 	KindHelp
 	KindBye
 	KindError
@@ -44,6 +47,7 @@ type Reply struct {
 	End     End
 	Topic   TopicLine
 	Node    NodeLine
+	Clock   ClockLine
 	Text    []byte // KindPong, KindHelp
 	Err     *Error
 }
@@ -113,6 +117,9 @@ func (r *ReplyReader) Next(p *Reply) error {
 	case "NODE":
 		p.Kind = KindNode
 		f.nodeLine(p)
+	case "CLOCK":
+		p.Kind = KindClock
+		f.clockLine(p)
 	case "HELP":
 		p.Kind, p.Text = KindHelp, rest
 	case "+BYE":
@@ -394,6 +401,47 @@ func (f *fields) nodeLine(p *Reply) {
 		}
 		p.Node.Fields = append(p.Node.Fields, Field{string(f.decode(name)), string(f.decode(v))})
 	}
+}
+
+func (f *fields) clockLine(p *Reply) {
+	c := &p.Clock
+	*c = ClockLine{Node: string(f.decode(f.word())), Eps: Unsynchronised}
+	for {
+		name, v, more := f.next()
+		if !more {
+			return
+		}
+		switch string(name) {
+		case "offset":
+			if c.Known = string(v) != "-"; c.Known {
+				c.Offset = f.signed(v)
+			}
+		case "eps":
+			c.Eps = f.eps(v)
+		case "drift":
+			if c.DriftKnown = string(v) != "-"; c.DriftKnown {
+				c.Drift = f.decimal(v)
+			}
+		case "state":
+			c.State = string(f.decode(v))
+		case "lam":
+			c.Lamport = f.uint(v)
+		case "test":
+			c.Test = string(v) == "1"
+		}
+	}
+}
+
+func (f *fields) signed(v []byte) int64 {
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	f.bad = f.bad || err != nil
+	return n
+}
+
+func (f *fields) decimal(v []byte) float64 {
+	n, err := strconv.ParseFloat(string(v), 64)
+	f.bad = f.bad || err != nil || math.IsNaN(n) || math.IsInf(n, 0)
+	return n
 }
 
 func (f *fields) err() *Error {

@@ -59,7 +59,7 @@ type Message struct {
 	Value       []byte
 }
 
-// End closes the answer of HISTORY, and with only N that of TOPICS and INFO.
+// End closes the answer of HISTORY, and with only N that of TOPICS, INFO and TIME.
 type End struct {
 	Topic       string // HISTORY: as asked, or with its partition if it has several
 	Partition   int
@@ -88,6 +88,24 @@ type Field struct{ Name, Value string }
 type NodeLine struct {
 	Node   string
 	Fields []Field
+}
+
+// ClockLine is a line of TIME: the clock of one node, as the node that answers
+// knows it.
+type ClockLine struct {
+	Node string
+	// Known says whether Offset was ever read; "-" on the wire where not. Offset is
+	// how many microseconds the node's own clock is ahead of the cluster's time.
+	Known  bool
+	Offset int64
+	// Eps bounds Offset, and how far the node's stamps are off; Unsynchronised if
+	// unknown.
+	Eps        int64
+	DriftKnown bool
+	Drift      float64 // how much faster the clock runs, parts per million
+	State      string
+	Lamport    uint64
+	Test       bool // the clock is wrong on purpose (WIBER_TEST_CLOCK)
 }
 
 // Field returns the value of a field, or "".
@@ -181,7 +199,7 @@ func AppendEnd(dst []byte, e *End) []byte {
 	return append(dst, '\n')
 }
 
-// AppendEndCount appends the end of a TOPICS or INFO after n lines.
+// AppendEndCount appends the end of a TOPICS, INFO or TIME after n lines.
 func AppendEndCount(dst []byte, n int) []byte {
 	dst = strconv.AppendInt(append(dst, "+END n="...), int64(n), 10)
 	return append(dst, '\n')
@@ -209,6 +227,30 @@ func AppendNodeLine(dst []byte, n *NodeLine) []byte {
 	for _, f := range n.Fields {
 		dst = appendEscapedName(append(dst, ' '), []byte(f.Name))
 		dst = appendEscaped(append(dst, '='), f.Value)
+	}
+	return append(dst, '\n')
+}
+
+// AppendClockLine appends a CLOCK line.
+func AppendClockLine(dst []byte, c *ClockLine) []byte {
+	dst = appendEscaped(append(dst, "CLOCK "...), c.Node)
+	dst = append(dst, " offset="...)
+	if c.Known {
+		dst = strconv.AppendInt(dst, c.Offset, 10)
+	} else {
+		dst = append(dst, '-')
+	}
+	dst = strconv.AppendInt(append(dst, " eps="...), c.Eps, 10)
+	dst = append(dst, " drift="...)
+	if c.DriftKnown {
+		dst = strconv.AppendFloat(dst, c.Drift, 'f', 1, 64)
+	} else {
+		dst = append(dst, '-')
+	}
+	dst = appendEscaped(append(dst, " state="...), c.State)
+	dst = strconv.AppendUint(append(dst, " lam="...), c.Lamport, 10)
+	if c.Test {
+		dst = append(dst, " test=1"...)
 	}
 	return append(dst, '\n')
 }

@@ -41,6 +41,8 @@ func TestGoldenReplies(t *testing.T) {
 		{string(AppendEndCount(nil, 12)), "+END n=12\n"},
 		{string(AppendTopicLine(nil, &TopicLine{Topic: "orders", Partitions: 1, Shard: 2, Leader: "n1", First: 0, Next: 43})), "TOPIC orders partitions=1 first=0 next=43 leader=n1 shard=2\n"},
 		{string(AppendTopicLine(nil, &TopicLine{Topic: "orders", Partition: 1, Partitions: 2, Next: 9})), "TOPIC orders/1 partitions=2 first=0 next=9 leader=- shard=0\n"},
+		{string(AppendClockLine(nil, &ClockLine{Node: "n2", Known: true, Offset: 250012, Eps: 40, DriftKnown: true, Drift: 300.04, State: "synchronised", Lamport: 991, Test: true})), "CLOCK n2 offset=250012 eps=40 drift=300.0 state=synchronised lam=991 test=1\n"},
+		{string(AppendClockLine(nil, &ClockLine{Node: "n3", Eps: -1, State: "unknown"})), "CLOCK n3 offset=- eps=-1 drift=- state=unknown lam=0\n"},
 		{string(AppendNodeLine(nil, &node)), "NODE n1 role=leader term=7 addr=127.0.0.1:9101 why=a%20b\n"},
 		{string(AppendError(nil, GapError(17))), "-ERR GAP expected=17\n"},
 		{string(AppendError(nil, PastEndError(99, 42))), "-ERR RANGE offset 99 is past the end: end=42\n"},
@@ -69,7 +71,7 @@ func TestHelpListsWhatIsBuilt(t *testing.T) {
 			t.Errorf("HELP %v: %q %v", v, one, err)
 		}
 	}
-	for _, v := range []string{"TIME", "PUBB", "FETCH", "PRODUCER"} {
+	for _, v := range []string{"PUBB", "FETCH", "PRODUCER"} {
 		if bytes.Contains(all, []byte("HELP "+v)) {
 			t.Errorf("HELP lists %s", v)
 		}
@@ -242,6 +244,7 @@ func TestRoundTrip(t *testing.T) {
 			e := End{"orders", partition, partitioned, rng.Uint64(), NoOffset, rng.Uint64()}
 			l := TopicLine{"orders", partition, partition + 1, 3, "", 1, rng.Uint64()}
 			n := NodeLine{"n1", []Field{{"a", "b c"}, {"d", "="}}}
+			k := ClockLine{"n 2", true, rng.Int64() - 1<<62, rng.Int64N(1000) - 1, true, float64(rng.IntN(20001)-10000) / 10, "hold over", rng.Uint64(), rng.IntN(2) == 0}
 			f := Error{Code: Busy, Text: "sub=s1 next=4 behind=2", Tag: string(randomBytes(rng, 10))}
 			stream := AppendHello(nil, &h)
 			stream = AppendMessage(stream, "s1", &m)
@@ -249,6 +252,7 @@ func TestRoundTrip(t *testing.T) {
 			stream = AppendEnd(stream, &e)
 			stream = AppendTopicLine(stream, &l)
 			stream = AppendNodeLine(stream, &n)
+			stream = AppendClockLine(stream, &k)
 			stream = AppendError(stream, &f)
 			r := NewReplyReader(iotest.HalfReader(bytes.NewReader(stream)), 0)
 			var p Reply
@@ -278,6 +282,8 @@ func TestRoundTrip(t *testing.T) {
 			same(p.Topic, l)
 			next(KindNode)
 			same(p.Node, n)
+			next(KindClock)
+			same(p.Clock, k)
 			next(KindError)
 			same(*p.Err, f)
 			if err := r.Next(&p); !errors.Is(err, io.EOF) {

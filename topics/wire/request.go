@@ -18,12 +18,13 @@ const (
 	History
 	Topics
 	Info
+	Time
 	Help
 	Quit
 )
 
 var verbs = [...]string{Ping: "PING", Pub: "PUB", Pubn: "PUBN", Sub: "SUB", Unsub: "UNSUB",
-	History: "HISTORY", Topics: "TOPICS", Info: "INFO", Help: "HELP", Quit: "QUIT"}
+	History: "HISTORY", Topics: "TOPICS", Info: "INFO", Time: "TIME", Help: "HELP", Quit: "QUIT"}
 
 // String returns the verb as it stands in a request.
 func (v Verb) String() string {
