@@ -716,15 +716,22 @@ func TestTheLogsOfANodeAreFoundNewestFirst(t *testing.T) {
 		for _, name := range []string{"console.log", "console.9.log", "console.10.log", "notes.txt"} {
 			must(t, writeFile(filepath.Join(dir, name), []byte("text")))
 		}
-		files, err := w.logFiles("", "n2")
+		logs := func(id string) ([]string, error) {
+			path, err := w.NodeLog("", id)
+			if err != nil {
+				return nil, err
+			}
+			return proc.LogFiles(path)
+		}
+		files, err := logs("n2")
 		must(t, err)
 		if want := []string{filepath.Join(dir, "console.log"), filepath.Join(dir, "console.10.log"), filepath.Join(dir, "console.9.log")}; !reflect.DeepEqual(files, want) {
 			t.Errorf("logs %q, want %q", files, want)
 		}
-		if files, err := w.logFiles("", "n1"); len(files) != 0 || err != nil {
+		if files, err := logs("n1"); len(files) != 0 || err != nil {
 			t.Errorf("logs of a node that wrote none: %q, %v", files, err)
 		}
-		_, err = w.logFiles("", "n9")
+		_, err = logs("n9")
 		refused(t, err, v1alpha1.ReasonNotFound, "n9")
 	})
 }

@@ -53,6 +53,10 @@ type Backend interface {
 	Nodes(cluster string) (v1alpha1.NodeList, error)
 	Node(cluster, name string) (*v1alpha1.Node, error)
 
+	// NodeLog is the file that the node's running incarnation, or its last one,
+	// writes to; it need not exist yet.
+	NodeLog(cluster, id string) (path string, err error)
+
 	// Watch watches objects of one kind: clusters, nodes, topics or events.
 	Watch(ctx context.Context, o WatchOptions) (Watch, error)
 

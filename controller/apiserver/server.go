@@ -12,6 +12,7 @@
 //	GET | PUT | DELETE /apis/wiber.dev/v1alpha1/{clusters|nodes|topics}[/{name}]
 //	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
 //	GET  …/{clusters|nodes|events}[/{name}]?watch=1[&resourceVersion=…]
+//	GET  /nodes/{id}/logs[?follow=1&tail=200]     what its process wrote
 //
 // Every path but the first two lines takes ?cluster=, needed only while several
 // clusters make it unclear what is meant. A PUT takes ?dryRun=All and says in
@@ -27,6 +28,11 @@
 // 20 s when nothing happens. ERROR with a Status is the last event of one that
 // cannot go on: reason Expired says to list again. A client that takes nothing for
 // 10 s is cut off.
+//
+// Logs are plain text, or text frames of whole lines. tail, since (5m or a time),
+// previous (the incarnation before) and follow choose; without them it is the whole
+// log of the last incarnation. Following goes on through new incarnations. Lines
+// that begin with "--- " are the controller's own.
 //
 // Errors under /apis are a metav1.Status, elsewhere
 // {"error":{"code":…,"message":…}} with the same words as codes.
@@ -165,6 +171,7 @@ func (s *server) handler(o Options) http.Handler {
 	s.routeControl(mux)
 	s.routeObjects(mux)
 	s.routeEvents(mux)
+	s.routeLogs(mux)
 	if o.Page != nil {
 		mux.Handle("/{$}", o.Page)
 		mux.Handle(ui.Prefix, o.Page)

@@ -24,6 +24,7 @@ type fakeBackend struct {
 	put   Put
 	watch func(context.Context, WatchOptions) Watch
 	nodes []NodeState
+	log   string
 }
 
 func (f *fakeBackend) ask(format string, args ...any) error {
@@ -85,6 +86,9 @@ func (f *fakeBackend) Nodes(cluster string) (v1alpha1.NodeList, error) {
 }
 func (f *fakeBackend) Node(cluster, name string) (*v1alpha1.Node, error) {
 	return &v1alpha1.Node{}, f.ask("Node(%s,%s)", cluster, name)
+}
+func (f *fakeBackend) NodeLog(cluster, id string) (string, error) {
+	return f.log, f.ask("NodeLog(%s,%s)", cluster, id)
 }
 func (f *fakeBackend) Events(cluster string, object v1alpha1.ObjectReference) (v1alpha1.EventList, error) {
 	return v1alpha1.NewList[v1alpha1.Event](v1alpha1.KindEvent, nil), f.ask("Events(%s,%s,%s)", cluster, object.Kind, object.Name)

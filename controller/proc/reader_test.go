@@ -204,13 +204,13 @@ func TestFollowingGoesOnThroughIncarnations(t *testing.T) {
 func TestLineTime(t *testing.T) {
 	want := time.Date(2026, 11, 22, 10, 0, 0, 123e6, time.UTC)
 	for line, ok := range map[string]bool{
-		"time=2026-11-22T10:00:00.123Z level=INFO":                       true,
-		"2026-11-22T10:00:00.123Z it":                                    true,
-		"2026-11-22T11:00:00.123+01:00":                                  true,
-		"time=2026-11-22T10:00:00.123Zlevel":                             false,
-		"panic: 2026-11-22T10:00:00.123Z":                                false,
-		"":                                                               false,
-		"time=":                                                          false,
+		"time=2026-11-22T10:00:00.123Z level=INFO": true,
+		"2026-11-22T10:00:00.123Z it":              true,
+		"2026-11-22T11:00:00.123+01:00":            true,
+		"time=2026-11-22T10:00:00.123Zlevel":       false,
+		"panic: 2026-11-22T10:00:00.123Z":          false,
+		"":                                         false,
+		"time=":                                    false,
 		"time=2026-11-22T10:00:00.123000000000000000000000000000000000Z": false,
 	} {
 		if at, got := LineTime([]byte(line)); got != ok || ok && !at.Equal(want) {
