@@ -16,6 +16,7 @@ import (
 
 // eventOptions are the flags of events.
 type eventOptions struct {
+	watch bool
 	of    string   // --for, as the server reads it: node/n2
 	types []string // --types, empty: all
 }
@@ -28,8 +29,9 @@ func (a *app) eventsCommand() *cobra.Command {
 		Short: "Print what happened to clusters, nodes and topics",
 		Long: `Prints events in the order in which they last happened: starts, ends, back-offs,
 elections, refusals. The same thing again within ten minutes is counted, not told
-anew.`,
+anew. With -w it goes on with what happens, until Ctrl-C.`,
 		Example: `  wiberctl events
+  wiberctl events -w
   wiberctl events --for node/n2
   wiberctl events --types Warning`,
 		Args:        cobra.NoArgs,
@@ -42,6 +44,7 @@ anew.`,
 		},
 	}
 	flags := cmd.Flags()
+	flags.BoolVarP(&o.watch, "watch", "w", false, "go on with what happens, until Ctrl-C")
 	flags.StringVar(&o.of, "for", "", "only those of one `object`, as in node/n2")
 	flags.StringSliceVar(&o.types, "types", nil, "only those of these `types`: Normal, Warning")
 	complete(cmd, "for", a.completeObject("node", "cluster", "topic"))
@@ -97,6 +100,9 @@ func (a *app) events(ctx context.Context, o eventOptions) error {
 	r, err := resourceOf("events")
 	if err != nil {
 		return err
+	}
+	if o.watch {
+		return a.watchTargets(ctx, []target{{resource: r}}, func(w *watcher) { w.query, w.wants = o.query(), o.wants })
 	}
 	var list v1alpha1.List[json.RawMessage]
 	if err := a.controller().get(ctx, apiPath+r.plural, o.query(), &list); err != nil {

@@ -16,13 +16,18 @@ import (
 
 // getCommand prints objects of the controller.
 func (a *app) getCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "get clusters|nodes|topics|events|all [NAME…]",
 		Short: "Print clusters, nodes, topics or events",
 		Long: `Prints objects as the controller sees them. "get node/n2", "get node n2" and
-"get nodes n2" are the same. "all" is clusters, nodes and topics.`,
+"get nodes n2" are the same. "all" is clusters, nodes and topics.
+
+With -w it prints a new row for every change, until Ctrl-C, and goes on when the
+controller was restarted meanwhile.`,
 		Example: `  wiberctl get nodes
   wiberctl get node n2 -o yaml
+  wiberctl get nodes -w
   wiberctl get nodes -o jsonpath='{.items[*].status.pid}'`,
 		Args:              cobra.MinimumNArgs(1),
 		Annotations:       map[string]string{outputsKey: objectOutputs},
@@ -32,9 +37,14 @@ func (a *app) getCommand() *cobra.Command {
 			if err != nil {
 				return &usageError{cmd.CommandPath(), err}
 			}
+			if watch {
+				return a.watchTargets(cmd.Context(), targets, nil)
+			}
 			return a.get(cmd.Context(), targets)
 		},
 	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print a new row for every change, until Ctrl-C")
+	return cmd
 }
 
 // found is what was read of one resource. Items are kept as the controller

@@ -107,6 +107,7 @@ a node. "wiberctl up" starts a three-node cluster on this machine.`,
 		a.getCommand(),
 		a.historyCommand(),
 		a.killCommand(),
+		a.logsCommand(),
 		a.nodeCommand(),
 		a.pubCommand(),
 		a.restartCommand(),
@@ -115,6 +116,7 @@ a node. "wiberctl up" starts a three-node cluster on this machine.`,
 		a.subCommand(),
 		a.upCommand(),
 		a.versionCommand(),
+		a.waitCommand(),
 	)
 	a.completions(root)
 	for _, cmd := range root.Commands() {

@@ -69,9 +69,8 @@ type answer struct {
 	body   []byte
 }
 
-// do sends one request and reads the answer whole. An answer of 400 and above
-// is returned as a *serverError.
-func (s *server) do(ctx context.Context, method, path string, query url.Values, body any) (answer, error) {
+// send sends one request. The caller closes the answer's body.
+func (s *server) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	if query == nil {
 		query = url.Values{}
 	}
@@ -86,13 +85,13 @@ func (s *server) do(ctx context.Context, method, path string, query url.Values, 
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
-			return answer{}, fmt.Errorf("encode the request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		payload = bytes.NewReader(encoded)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, payload)
 	if err != nil {
-		return answer{}, fmt.Errorf("--server %s: %w", s.base, err)
+		return nil, fmt.Errorf("--server %s: %w", s.base, err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -100,9 +99,19 @@ func (s *server) do(ctx context.Context, method, path string, query url.Values, 
 	resp, err := s.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return answer{}, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
-		return answer{}, &unreachableError{s.base, err}
+		return nil, &unreachableError{s.base, err}
+	}
+	return resp, nil
+}
+
+// do sends one request and reads the answer whole. An answer of 400 and above
+// is returned as a *serverError.
+func (s *server) do(ctx context.Context, method, path string, query url.Values, body any) (answer, error) {
+	resp, err := s.send(ctx, method, path, query, body)
+	if err != nil {
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

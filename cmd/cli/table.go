@@ -14,6 +14,7 @@ const columnGap = "   "
 type table struct {
 	header []string
 	rows   [][]string
+	widths []int // the least width of each column; nil: none
 }
 
 func newTable(header ...string) *table { return &table{header: header} }
@@ -37,6 +38,7 @@ func (t *table) print(w io.Writer, noHeaders bool) error {
 		lines = append(lines, shown)
 	}
 	widths := make([]int, len(t.header))
+	copy(widths, t.widths)
 	for _, line := range lines {
 		for i, cell := range line {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
