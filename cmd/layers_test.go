@@ -65,7 +65,7 @@ var doors = map[string][]string{
 	"go.etcd.io/raft":                       {"raftnode/…"},
 	"google.golang.org/protobuf":            {"raftnode/…"}, // raft's messages
 	"go.etcd.io/bbolt":                      {"topics/store", "controller/store"},
-	"github.com/gorilla/websocket":          {"topics/gateway", "topics/server", "controller/apiserver"},
+	"github.com/gorilla/websocket":          {"topics/gateway", "topics/server", "controller/apiserver", "cmd/e2e"},
 	"go.yaml.in/yaml":                       {"manifests"},
 	"k8s.io/client-go/util/workqueue":       {"controller"},
 	"k8s.io/client-go/util/jsonpath":        {"cmd/cli"},

@@ -70,6 +70,8 @@ type Controller struct {
 	wg     sync.WaitGroup // watchers of processes; they end with ctx
 	ctx    context.Context
 
+	messengers messengers // the gateway's way to messages
+
 	applyMu sync.Mutex // one PUT or DELETE of a cluster at a time
 	fileMu  sync.Mutex // one writer of cluster files at a time
 	holdMu  sync.Mutex // one writer of holds at a time
@@ -157,6 +159,7 @@ func Run(ctx context.Context, o Options) error {
 		c.log.Warn("open requests were cut off", "err", serr)
 		_ = server.Close()
 	}
+	c.messengers.close()
 	cancel()
 	c.queue.ShutDown()
 	wg.Wait()
@@ -193,13 +196,14 @@ func newController(ctx context.Context, o Options, st *store.Store, exe string) 
 		log:    o.Logger,
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[key](errorMin, errorMax)),
-		exe:      exe,
-		endc:     endc,
-		end:      sync.OnceFunc(func() { close(endc) }),
-		ctx:      ctx,
-		nodes:    map[key]*node{},
-		observed: newObserved(),
-		changedc: make(chan struct{}),
+		exe:        exe,
+		messengers: messengers{clock: o.Clock},
+		endc:       endc,
+		end:        sync.OnceFunc(func() { close(endc) }),
+		ctx:        ctx,
+		nodes:      map[key]*node{},
+		observed:   newObserved(),
+		changedc:   make(chan struct{}),
 	}
 }
 

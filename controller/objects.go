@@ -183,6 +183,7 @@ func (c *Controller) DeleteCluster(ctx context.Context, name string, withData, d
 	}
 	c.log.Info("cluster is being deleted", "cluster", name, "purge", withData)
 	c.normal(key{cluster: name}, v1alpha1.EventDeleting, "%s", deleting(withData))
+	c.messengers.retire(name)
 	return c.wait(ctx, func() (bool, error) {
 		now, err := c.cluster(name)
 		if v1alpha1.ReasonOf(err) == v1alpha1.ReasonNotFound {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/client"
 )
 
 // Backend does what requests ask for; package controller implements it.
@@ -49,6 +50,12 @@ type Backend interface {
 	// DeleteCluster stops the nodes, forgets the cluster and, with purge, removes
 	// its data.
 	DeleteCluster(ctx context.Context, name string, purge, dryRun bool) error
+
+	// Messages returns the client of a cluster's messages; release is called when
+	// the request is done with it.
+	Messages(cluster string) (c *client.Client, release func(), err error)
+	// NodeAddr returns the address of a node's HTTP.
+	NodeAddr(cluster, id string) (string, error)
 
 	Nodes(cluster string) (v1alpha1.NodeList, error)
 	Node(cluster, name string) (*v1alpha1.Node, error)

@@ -13,6 +13,8 @@
 //	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
 //	GET  …/{clusters|nodes|events}[/{name}]?watch=1[&resourceVersion=…]
 //	GET  /nodes/{id}/logs[?follow=1&tail=200]     what its process wrote
+//	     /topics …                                messages: package topics/gateway
+//	GET  /nodes/{id}/…                            a node's own HTTP
 //
 // Every path but the first two lines takes ?cluster=, needed only while several
 // clusters make it unclear what is meant. A PUT takes ?dryRun=All and says in
@@ -62,6 +64,7 @@ import (
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/timesvc"
+	"github.com/wiber/wiber/topics/gateway"
 	"github.com/wiber/wiber/ui"
 )
 
@@ -104,6 +107,7 @@ type Options struct {
 type Server struct {
 	http    *http.Server
 	streams *streams
+	gateway *gateway.Gateway
 }
 
 // New returns the server, to be started with Serve.
@@ -117,7 +121,7 @@ func New(o Options) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger(o).Handler(), slog.LevelWarn),
-	}, s.streams}
+	}, s.streams, s.gateway}
 }
 
 // Serve answers requests until Shutdown or Close, and then returns
@@ -127,7 +131,7 @@ func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 // Shutdown tells answers that go on to end, and returns when every request is
 // answered, or when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.streams.end(ctx)
+	err := errors.Join(s.streams.end(ctx), s.gateway.Close(ctx))
 	return errors.Join(err, s.http.Shutdown(ctx))
 }
 
@@ -148,13 +152,16 @@ type server struct {
 	log     *slog.Logger
 	guard   guard
 	streams *streams
+	gateway *gateway.Gateway
 }
 
 func newServer(o Options) *server {
 	if o.Clock == nil {
 		o.Clock = timesvc.NewSystem(timesvc.Skew{})
 	}
-	return &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts), streams: newStreams()}
+	s := &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts), streams: newStreams()}
+	s.gateway = s.newGateway()
+	return s
 }
 
 // Handler returns the API as a handler. An answer that goes on ends only when the
@@ -172,6 +179,7 @@ func (s *server) handler(o Options) http.Handler {
 	s.routeObjects(mux)
 	s.routeEvents(mux)
 	s.routeLogs(mux)
+	s.routeGateway(mux)
 	if o.Page != nil {
 		mux.Handle("/{$}", o.Page)
 		mux.Handle(ui.Prefix, o.Page)

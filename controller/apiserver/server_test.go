@@ -15,6 +15,7 @@ import (
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	messages "github.com/wiber/wiber/topics/client"
 )
 
 // fakeBackend notes what it was asked for, and answers as told.
@@ -25,6 +26,7 @@ type fakeBackend struct {
 	watch func(context.Context, WatchOptions) Watch
 	nodes []NodeState
 	log   string
+	addr  string // of every node's HTTP
 }
 
 func (f *fakeBackend) ask(format string, args ...any) error {
@@ -34,6 +36,15 @@ func (f *fakeBackend) ask(format string, args ...any) error {
 
 func (f *fakeBackend) NodeStates(cluster string) ([]NodeState, error) {
 	return f.nodes, f.ask("NodeStates(%s)", cluster)
+}
+func (f *fakeBackend) Messages(cluster string) (*messages.Client, func(), error) {
+	return nil, nil, errors.Join(f.ask("Messages(%s)", cluster), v1alpha1.NotFound(v1alpha1.KindCluster, cluster))
+}
+func (f *fakeBackend) NodeAddr(cluster, id string) (string, error) {
+	if id == "n9" {
+		return "", v1alpha1.NotFound(v1alpha1.KindNode, id)
+	}
+	return f.addr, f.ask("NodeAddr(%s,%s)", cluster, id)
 }
 func (f *fakeBackend) StartAll(_ context.Context, cluster string) error {
 	return f.ask("StartAll(%s)", cluster)

@@ -44,8 +44,8 @@ func (f *fakeWatch) Next(ctx context.Context) ([]v1alpha1.WatchEvent, error) {
 func (f *fakeWatch) Version() string { return "41" }
 func (f *fakeWatch) Close()          { close(f.closed) }
 
-// client reads a watch, whatever carries it.
-type client interface {
+// follower reads a watch, whatever carries it.
+type follower interface {
 	// next returns the next event, or why there is none.
 	next() (v1alpha1.WatchEvent, error)
 	close()
@@ -111,7 +111,7 @@ func newWatchServer(t *testing.T) *watchServer {
 
 const watchPath = "/apis/wiber.dev/v1alpha1/nodes?watch=1"
 
-func (s *watchServer) dial(how, path string) client {
+func (s *watchServer) dial(how, path string) follower {
 	s.t.Helper()
 	if how == "lines" {
 		resp, err := http.Get(s.url + path)
