@@ -64,8 +64,7 @@ func (a *app) addresses(ctx context.Context, node string) ([]string, error) {
 	return nil, fmt.Errorf("no address of --nodes is node %s: %w", node, errors.Join(errs...))
 }
 
-// listedAddresses asks the controller. Nodes that run come first, in a random
-// order, so that clients spread over them.
+// listedAddresses asks the controller.
 func (a *app) listedAddresses(ctx context.Context, node string) ([]string, error) {
 	var nodes v1alpha1.NodeList
 	if err := a.controller().get(ctx, apiPath+"nodes", nil, &nodes); err != nil {
@@ -86,24 +85,32 @@ func (a *app) listedAddresses(ctx context.Context, node string) ([]string, error
 	if len(nodes.Items) == 0 {
 		return nil, errors.New(`there are no nodes: declare a cluster with "wiberctl apply -f FILE" first`)
 	}
-	rand.Shuffle(len(nodes.Items), func(i, j int) { nodes.Items[i], nodes.Items[j] = nodes.Items[j], nodes.Items[i] })
+	addresses := nodeAddresses(nodes.Items, node)
+	if len(addresses) == 0 {
+		return nil, &serverError{404, string(v1alpha1.ReasonNotFound), fmt.Sprintf("nodes %q not found", node)}
+	}
+	return addresses, nil
+}
+
+// nodeAddresses are the client ports of nodes, or of the named one. Nodes that run
+// come first, in a random order, so that clients spread over them.
+func nodeAddresses(nodes []v1alpha1.Node, name string) []string {
+	nodes = slices.Clone(nodes)
+	rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 	runs := func(n *v1alpha1.Node) int {
 		if n.Status.Phase == v1alpha1.NodeRunning {
 			return 0
 		}
 		return 1
 	}
-	slices.SortStableFunc(nodes.Items, func(x, y v1alpha1.Node) int { return runs(&x) - runs(&y) })
+	slices.SortStableFunc(nodes, func(x, y v1alpha1.Node) int { return runs(&x) - runs(&y) })
 	var addresses []string
-	for i := range nodes.Items {
-		if n := &nodes.Items[i]; node == "" || n.Name == node {
+	for i := range nodes {
+		if n := &nodes[i]; name == "" || n.Name == name {
 			addresses = append(addresses, net.JoinHostPort(n.Spec.Host, strconv.Itoa(n.Spec.Port)))
 		}
 	}
-	if len(addresses) == 0 {
-		return nil, &serverError{404, string(v1alpha1.ReasonNotFound), fmt.Sprintf("nodes %q not found", node)}
-	}
-	return addresses, nil
+	return addresses
 }
 
 // greet connects to an address and reads who answers there.
