@@ -12,6 +12,7 @@ type Arrivals struct {
 	clock  Clock
 	system *System // nil: no kernel stamps
 	before pair
+	last   time.Duration // when the packet before came; they are read in that order
 }
 
 // ArrivalBytes is room enough for the control message with a packet's stamp.
@@ -39,21 +40,26 @@ const mostShift = time.Microsecond
 // message oob, on Clock.Raw.
 func (a *Arrivals) At(oob []byte) time.Duration {
 	now, _ := a.clock.Raw()
-	if a.system == nil {
-		return now
+	if a.system != nil {
+		if at, ok := a.stamped(oob); ok && at <= now && at >= a.last-mostShift {
+			now = at
+		}
 	}
+	a.last = now
+	return now
+}
+
+// stamped is when the packet came by the kernel's stamp; false when the wall
+// clock was set meanwhile, so that nobody knows what the stamp means.
+func (a *Arrivals) stamped(oob []byte) (at time.Duration, ok bool) {
 	stamp, stamped := arrivalStamp(oob)
 	after, narrow := a.system.pair()
 	before := a.before
 	a.before = after
 	if !stamped || !narrow || (after.ahead()-before.ahead()).Abs() > mostShift+(after.width+before.width)/2 {
-		return now // the wall clock was set meanwhile: what its stamp means is not known
+		return 0, false
 	}
-	ago := after.wall - a.system.strobed(stamp, after)
-	if ago < 0 || ago > time.Minute {
-		return now
-	}
-	return min(a.system.at(after.raw-ago), now)
+	return a.system.at(after.raw - (after.wall - a.system.strobed(stamp, after))), true
 }
 
 // pair are the two clocks at one moment, as well as it can be told: the time

@@ -91,12 +91,12 @@ func TestBoundsHold(t *testing.T) {
 				}
 				at := mine.read(now)
 				truth := peer.read(now) - at
-				i, moved := p.offset(at)
+				i := p.offset(at)
 				checks++
 				if truth < i.lo || truth > i.hi {
 					t.Fatalf("seed %d: the offset is %d, and the bounds are %d to %d", seed, truth, i.lo, i.hi)
 				}
-				if m := i.lo + (i.hi-i.lo)/2 + moved; m < i.lo || m > i.hi {
+				if m := p.estimate(at); m < i.lo || m > i.hi {
 					t.Fatalf("seed %d: the estimate %d is outside of %d to %d", seed, m, i.lo, i.hi)
 				}
 				widest = max(widest, i.hi-i.lo)
@@ -217,7 +217,7 @@ func TestBestReadingAgainstAList(t *testing.T) {
 			now += rng.Float64() * 1e9
 			at := mine.read(now)
 			least := slices.MinFunc(all, func(a, b reading) int { return int(a.bound(at) - b.bound(at)) })
-			if i, _ := p.offset(at); (i.hi-i.lo)/2 > least.bound(at)+1 {
+			if i := p.offset(at); (i.hi-i.lo)/2 > least.bound(at)+1 {
 				t.Fatalf("the bound is %d, the best of all is %d", (i.hi-i.lo)/2, least.bound(at))
 			}
 		}

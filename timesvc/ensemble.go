@@ -91,60 +91,51 @@ func (e *ensemble) reset() {
 func (e *ensemble) desync(why string) { e.state, e.why = Unsyncd, why }
 
 // offset is where a voter's clock is, as far as it is taken.
-func (e *ensemble) offset(voter int, now int64) (i interval, moved int64) {
+func (e *ensemble) offset(voter int, now int64) interval {
 	switch {
 	case voter == e.self:
-		return interval{}, 0
+		return interval{}
 	case e.peers[voter].distrusted:
-		return unknown, 0
+		return unknown
 	}
 	return e.peers[voter].offset(now)
 }
 
-// middle returns where the middle clock lies at the time now, and the best guess
-// within that. What lies more than MaxEps ahead of it is not taken.
-func (e *ensemble) middle(now int64) (i interval, guess int64) {
+// middle returns where the middle clock lies at the time now. What lies more than
+// MaxEps ahead of it is not taken.
+func (e *ensemble) middle(now int64) interval {
 	clear(e.ahead)
-	i, guess = e.order(now)
+	i := e.order(now)
 	if !i.known() {
-		return i, 0
+		return i
 	}
 	again := false
 	for v := range e.peers {
-		if o, _ := e.offset(v, now); o.known() && o.lo > guess+maxEpsNS {
+		if o := e.offset(v, now); o.known() && o.lo > i.mid()+maxEpsNS {
 			e.ahead[v], again = true, true
 		}
 	}
 	if again {
 		return e.order(now)
 	}
-	return i, guess
+	return i
 }
 
 // order sorts the ends of the intervals: the middle clock is not below the middle
 // one of the lower ends, nor above that of the upper ends.
-func (e *ensemble) order(now int64) (i interval, guess int64) {
-	i = e.ends(now, false)
-	if !i.known() {
-		return unknown, 0
-	}
-	m := e.ends(now, true)
-	return i, min(max(m.lo+(m.hi-m.lo)/2, i.lo), i.hi)
-}
-
-func (e *ensemble) ends(now int64, moved bool) interval {
+func (e *ensemble) order(now int64) interval {
 	e.los, e.his = e.los[:0], e.his[:0]
 	for v := range e.peers {
-		o, m := e.offset(v, now)
+		o := e.offset(v, now)
 		if e.ahead[v] {
 			o = unknown
 		}
-		if moved && o.known() {
-			o.lo, o.hi = o.lo+m, o.hi+m
-		}
 		e.los, e.his = append(e.los, o.lo), append(e.his, o.hi)
 	}
-	return interval{median(e.los), median(e.his)}
+	if i := (interval{median(e.los), median(e.his)}); i.known() {
+		return i
+	}
+	return unknown
 }
 
 // median returns the middle value, or the mean of the middle two; an infinite
@@ -168,15 +159,13 @@ func (e *ensemble) advance(now int64) (corr, eps int64) {
 	now = max(now, e.at)
 	passed := now - e.at
 	e.at = now
-	seen, guess := e.middle(now)
+	seen, guess := e.middle(now), e.corr
 	switch {
 	case seen.known():
-		e.seen, e.seenAt = seen, now
+		e.seen, e.seenAt, guess = seen, now, seen.mid() // where eps is least
 	case e.contradicted():
 		// A majority answers and cannot be trusted: it may be this node's clock.
 		e.seen = unknown
-	default:
-		guess = e.corr
 	}
 	e.within = e.seen.grown(rho(now - e.seenAt))
 	if !e.within.known() {

@@ -68,6 +68,8 @@ type interval struct{ lo, hi int64 }
 
 var unknown = interval{math.MinInt64, math.MaxInt64}
 
+func (i interval) mid() int64 { return i.lo + (i.hi-i.lo)/2 }
+
 func (i interval) known() bool { return i.lo != math.MinInt64 && i.hi != math.MaxInt64 }
 
 func (i interval) grown(by int64) interval {
@@ -145,14 +147,19 @@ func (p *peerClock) breaks(now int64) {
 	p.distrusted, p.broke, p.agreed = true, now, 0
 }
 
-// offset returns where the peer's offset lies at the time now, and how far the
-// fitted drift has probably moved it within that since the best reading.
-func (p *peerClock) offset(now int64) (i interval, moved int64) {
+// offset returns where the peer's offset lies at the time now.
+func (p *peerClock) offset(now int64) interval {
 	if !p.have {
-		return unknown, 0
+		return unknown
 	}
 	b := p.best.bound(now)
-	return interval{p.best.offset - b, p.best.offset + b}, p.fit.moved(now - p.best.at)
+	return interval{p.best.offset - b, p.best.offset + b}
+}
+
+// estimate is the likeliest offset at the time now, within the bounds: the best
+// reading's, carried on by the fitted drift.
+func (p *peerClock) estimate(now int64) int64 {
+	return p.best.offset + p.fit.moved(now-p.best.at)
 }
 
 // drift returns how much faster the peer's clock runs, in parts per million;
@@ -161,8 +168,8 @@ func (p *peerClock) drift() (ppm float64, ok bool) { return p.fit.ppm, p.fit.ok 
 
 // fit finds the rate of change of an offset: the median of the slopes between
 // all pairs of the best readings of the last seconds (Theil and Sen), which a
-// few bad ones do not move. It serves the estimate and the display; no bound
-// stands on it.
+// few bad ones do not move. It serves the estimate of an offset that is shown; no
+// bound and no reference time stands on it.
 type fit struct {
 	best []reading // the best of each second, oldest first
 	from int64     // beginning of the last one's second

@@ -99,10 +99,27 @@ func NewReference(o ReferenceOptions) (*Reference, error) {
 	for i, v := range o.Voters {
 		r.index[v] = i
 	}
-	r.raw, r.epoch = o.Clock.Raw()
-	r.base = o.Clock.Now().UnixNano()
+	r.anchor()
 	r.ens = newEnsemble(len(o.Voters), self, r.base)
 	return r, nil
+}
+
+// anchor reads the wall clock together with the time base, again if it was
+// interrupted in between.
+func (r *Reference) anchor() {
+	narrowest := time.Duration(1<<63 - 1)
+	for range 5 {
+		before, _ := r.o.Clock.Raw()
+		wall := r.o.Clock.Now().UnixNano()
+		after, epoch := r.o.Clock.Raw()
+		if width := after - before; width < narrowest {
+			narrowest = width
+			r.raw, r.epoch, r.base = before+width/2, epoch, wall
+		}
+		if narrowest < 20*time.Microsecond {
+			return
+		}
+	}
 }
 
 // SetKey gives the key that authenticates probes. Without one no
@@ -387,8 +404,7 @@ func (r *Reference) peerLocked(i int, eps int64) PeerStatus {
 	if !c.have {
 		return s
 	}
-	at, moved := c.offset(r.ens.at)
-	guess := at.lo + (at.hi-at.lo)/2 + moved
+	at, guess := c.offset(r.ens.at), c.estimate(r.ens.at)
 	s.Known, s.Offset = true, (guess-r.ens.corr)/nsPerUS
 	s.Bound = (max(at.hi-guess, guess-at.lo) + nsPerUS) / nsPerUS
 	if eps >= 0 {
