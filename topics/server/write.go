@@ -45,7 +45,7 @@ func (s *session) writeLoop(ctx context.Context) error {
 		switch {
 		case progress:
 			continue
-		case idle && !s.holding():
+		case idle:
 			return nil
 		}
 		select {

@@ -10,13 +10,6 @@ import (
 // MaxTimeout is the largest timeout= that is taken.
 const MaxTimeout = 24 * time.Hour
 
-// A SUB in order of time holds messages back for MaxMaxDelay at most, and for
-// DefaultMaxDelay where it does not say how long.
-const (
-	MaxMaxDelay     = time.Minute
-	DefaultMaxDelay = 200 * time.Millisecond
-)
-
 // Reader reads the requests of one connection. It is for one goroutine.
 type Reader struct {
 	in    lineReader
@@ -194,7 +187,6 @@ func (p *parser) sub(rest []byte) {
 		rest = after
 	}
 	p.options(rest, optFrom|optLimit|optOrder|optMaxDelay)
-	p.order()
 }
 
 func (p *parser) topics(rest []byte) {
