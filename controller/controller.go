@@ -106,7 +106,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockState(o.State, lockInfo{PID: os.Getpid(), Listen: o.Listen})
+	gone := func(pid int) bool { _, err := o.Processes.Identify(pid); return errors.Is(err, proc.ErrGone) }
+	lock, err := lockState(ctx, o.Clock, o.State, lockInfo{PID: os.Getpid(), Listen: o.Listen}, gone)
 	if err != nil {
 		return err
 	}

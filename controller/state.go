@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"github.com/wiber/wiber/timesvc"
 )
 
 // lockInfo is what the holder of a state folder writes into its lock file.
@@ -18,9 +22,17 @@ type lockInfo struct {
 	Listen string `json:"listen"`
 }
 
+const (
+	// lockPatience is how long the lock of a controller that is dead is waited for:
+	// a process that it was about to start has its open files for a moment.
+	lockPatience = 5 * time.Second
+	lockRetry    = 20 * time.Millisecond
+)
+
 // lockState locks the state folder for this process. The lock goes with the
-// file, and with the process.
-func lockState(dir string, info lockInfo) (*os.File, error) {
+// file, and with the process. The lock of a process that gone says is dead is
+// waited for.
+func lockState(ctx context.Context, clock timesvc.Clock, dir string, info lockInfo, gone func(pid int) bool) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("controller: make the state folder: %w; choose another one with --state", err)
 	}
@@ -29,13 +41,20 @@ func lockState(dir string, info lockInfo) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: open the state folder's lock: %w; choose another state folder with --state", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("controller: lock %s: %w", path, err)
+	for began := clock.Mono(); ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
 		}
-		var holder lockInfo
-		if b, err := io.ReadAll(io.LimitReader(f, 1<<10)); err == nil && json.Unmarshal(b, &holder) == nil && holder.PID != 0 {
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("controller: lock %s: %w", path, err), f.Close())
+		}
+		holder := holderOf(f)
+		if holder.PID != 0 && gone(holder.PID) && clock.Mono()-began < lockPatience && pause(ctx, clock, lockRetry) {
+			continue
+		}
+		defer f.Close()
+		if holder.PID != 0 {
 			return nil, fmt.Errorf("controller: the state folder %s is in use by the controller with pid %d on %s: use that one, end it with wiberctl down, or choose another folder with --state",
 				dir, holder.PID, holder.Listen)
 		}
@@ -52,6 +71,28 @@ func lockState(dir string, info lockInfo) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("controller: write %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// holderOf reads who wrote the lock file; empty if nobody can tell.
+func holderOf(f *os.File) (holder lockInfo) {
+	b := make([]byte, 1<<10)
+	n, _ := f.ReadAt(b, 0)
+	if json.Unmarshal(b[:n], &holder) != nil {
+		return lockInfo{}
+	}
+	return holder
+}
+
+// pause waits, and reports whether ctx lives on.
+func pause(ctx context.Context, clock timesvc.Clock, d time.Duration) bool {
+	timer := clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // install copies the executable to bin/<hash> in the state folder and returns
