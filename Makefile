@@ -62,6 +62,14 @@ soak: ## simulated clusters from ever new seeds, until one fails or Ctrl-C
 e2e: ## real processes, killed and stopped, a line per run: RUNS=20, SEED=4711 for the first one
 	WIBER_E2E_RUNS=$(RUNS) WIBER_E2E_SEED=$(SEED) $(GO) test -count=1 -v -timeout 180m -run '^TestEndToEnd$$' ./cmd/e2e
 
+.PHONY: kill
+kill: ## nodes and the controller killed at random: SECONDS=60, SEED=4711
+	WIBER_E2E_KILL_SECONDS=$(SECONDS) WIBER_E2E_SEED=$(SEED) $(GO) test -count=1 -v -timeout 180m -run '^TestProcessesAreKilledAtRandom$$' ./cmd/e2e
+
+.PHONY: replace
+replace: ## how long after a node's death its replacement is started, beyond the back-off
+	$(GO) test -run '^$$' -bench '^BenchmarkReplacement' -benchtime 12x -timeout 60m ./cmd/e2e
+
 .PHONY: gap
 gap: ## how long a publisher stops when the leader of its shard is killed: RUNS=20
 	WIBER_E2E_GAP_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 60m -run '^TestLeaderKill' ./cmd/e2e

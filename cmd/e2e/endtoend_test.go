@@ -343,16 +343,24 @@ func settleUnknown(c *cluster, h *history) {
 		}
 	}
 	h.mu.Unlock()
+	var inFlight sync.WaitGroup // there may be thousands, after many failures
 	for _, a := range open {
-		receipt, err := cl.Publish(context.Background(), client.Message{Topic: a.topic, ID: []byte(a.id), Value: []byte(a.value())})
-		if err != nil {
-			c.t.Errorf("send %s again, whose outcome was unknown: %v", a.id, err)
-			continue
+		inFlight.Add(1)
+		settled := func(r client.Result) {
+			defer inFlight.Done()
+			if r.Err != nil {
+				c.t.Errorf("send %s again, whose outcome was unknown: %v", a.id, r.Err)
+				return
+			}
+			h.mu.Lock()
+			a.outcome, a.receipt = acked, r.Receipt
+			h.mu.Unlock()
 		}
-		h.mu.Lock()
-		a.outcome, a.receipt = acked, receipt
-		h.mu.Unlock()
+		if err := cl.Send(context.Background(), client.Message{Topic: a.topic, ID: []byte(a.id), Value: []byte(a.value())}, settled); err != nil {
+			settled(client.Result{Err: err})
+		}
 	}
+	inFlight.Wait()
 }
 
 // awaitSettled waits until all nodes have applied the same and checks that the
