@@ -127,6 +127,16 @@ type Backend interface {
 	// nothing, but never too seldom: a read that follows the wake sees the news.
 	// wake must not block. After stop has returned, wake is not called again.
 	Watch(s Stream, wake func()) (stop func())
+	// Safe returns the group's safe time in microseconds: of what is stamped at or
+	// before it in the group, who watches has been told, and nothing more is to
+	// come, as far as the log and the promises of its leader say. It never waits.
+	Safe(group uint64) uint64
+	// AwaitSafe asks for a promise of the group's leader, and calls wake once the
+	// safe time is at least ts, at most once, until stop is called. A leader whose
+	// clock has not come so far promises less, and a question may be lost: who
+	// goes on waiting asks again after a while. wake must not block, and may be
+	// called before AwaitSafe returns. After stop has returned it is not called.
+	AwaitSafe(group, ts uint64, wake func()) (stop func())
 	// WatchTopics calls wake after the catalogue has changed. See Watch.
 	WatchTopics(wake func()) (stop func())
 }

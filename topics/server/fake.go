@@ -37,6 +37,10 @@ type Fake struct {
 	held     []*Publish
 	heldMore sync.Cond
 	hold     bool
+	untold   int               // batches whose watchers are still being told
+	told     uint64            // the stamp before the first of them
+	silent   map[uint64]uint64 // group -> where its safe time stands still
+	awaits   []*fakeAwait
 	ensure   func(name string) error
 	barrier  func(ctx context.Context, level Level, floors []Floor) error
 	draining bool
@@ -68,6 +72,11 @@ type fakeWatch struct {
 	wake   func()
 	mu     sync.Mutex // held while wake runs, so that stop waits for it
 	off    bool
+}
+
+type fakeAwait struct {
+	group, ts uint64
+	wake      fakeWatch
 }
 
 // NewFake returns a Fake without topics.
@@ -122,6 +131,79 @@ func (f *Fake) ReleaseOne(i int) {
 	f.carryOut(p)
 }
 
+// Silence stops the safe time of a group where it is; Speak lets it go on.
+func (f *Fake) Silence(group uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent == nil {
+		f.silent = map[uint64]uint64{}
+	}
+	f.silent[group] = f.now
+}
+
+// Speak ends Silence.
+func (f *Fake) Speak(group uint64) {
+	f.mu.Lock()
+	delete(f.silent, group)
+	f.mu.Unlock()
+	f.announce()
+}
+
+// Safe implements Backend: what is stamped next is stamped above now.
+func (f *Fake) Safe(group uint64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.safeLocked(group)
+}
+
+func (f *Fake) safeLocked(group uint64) uint64 {
+	if at, ok := f.silent[group]; ok {
+		return at
+	}
+	if f.untold > 0 {
+		return f.told
+	}
+	return f.now
+}
+
+// AwaitSafe implements Backend.
+func (f *Fake) AwaitSafe(group, ts uint64, wake func()) (stop func()) {
+	a := &fakeAwait{group: group, ts: ts, wake: fakeWatch{wake: wake}}
+	f.mu.Lock()
+	f.awaits = append(f.awaits, a)
+	f.mu.Unlock()
+	f.announce()
+	return func() {
+		f.mu.Lock()
+		f.awaits = slices.DeleteFunc(f.awaits, func(x *fakeAwait) bool { return x == a })
+		f.mu.Unlock()
+		a.wake.mu.Lock()
+		a.wake.off = true
+		a.wake.mu.Unlock()
+	}
+}
+
+// announce wakes those whose safe time has come.
+func (f *Fake) announce() {
+	f.mu.Lock()
+	var called []*fakeAwait
+	f.awaits = slices.DeleteFunc(f.awaits, func(a *fakeAwait) bool {
+		if a.ts <= f.safeLocked(a.group) {
+			called = append(called, a)
+			return true
+		}
+		return false
+	})
+	f.mu.Unlock()
+	for _, a := range called {
+		a.wake.mu.Lock()
+		if !a.wake.off {
+			a.wake.wake()
+		}
+		a.wake.mu.Unlock()
+	}
+}
+
 // OnEnsure makes EnsureTopic ask check before it makes a topic.
 func (f *Fake) OnEnsure(check func(name string) error) {
 	f.mu.Lock()
@@ -152,11 +234,11 @@ func (f *Fake) Trim(topic string, partition uint32, first uint64) {
 	p.batches = slices.DeleteFunc(p.batches, func(b Stored) bool { return b.Base < first })
 }
 
-// Watches returns how many Watch and WatchTopics were not stopped.
+// Watches returns how many Watch, WatchTopics and AwaitSafe were not stopped.
 func (f *Fake) Watches() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.watchers)
+	return len(f.watchers) + len(f.awaits)
 }
 
 // Draining says whether Drain was called.
@@ -172,7 +254,29 @@ func (f *Fake) Append(topic string, partition uint32, b []byte) {
 	s := Stream{f.topics[topic].UID, partition}
 	f.storeLocked(s, b)
 	f.mu.Unlock()
+	f.tell(s)
+}
+
+// AppendAt is Append with a stamp of another clock's: of a shard whose leader's
+// clock lags. The shard must be silent, and the stamp above its others.
+func (f *Fake) AppendAt(topic string, partition uint32, b []byte, ts uint64) {
+	f.mu.Lock()
+	s := Stream{f.topics[topic].UID, partition}
+	f.storeLocked(s, b)
+	p := f.parts[s]
+	p.batches[len(p.batches)-1].TS = ts
+	f.mu.Unlock()
+	f.tell(s)
+}
+
+// tell wakes those who watch a stream that was stored to, and then those who wait
+// for safe times.
+func (f *Fake) tell(s Stream) {
 	f.wake(s)
+	f.mu.Lock()
+	f.untold--
+	f.mu.Unlock()
+	f.announce()
 }
 
 // Info implements Backend.
@@ -411,7 +515,7 @@ func (f *Fake) carryOut(p *Publish) {
 	f.mu.Unlock()
 	p.Done.Complete(r, err)
 	if stored {
-		f.wake(Stream{p.UID, p.Partition})
+		f.tell(Stream{p.UID, p.Partition})
 	}
 }
 
@@ -449,6 +553,10 @@ func (f *Fake) publishLocked(p *Publish) (r Receipt, stored bool, err error) {
 
 func (f *Fake) storeLocked(s Stream, b []byte) Receipt {
 	part, group := f.parts[s], ShardGroup(f.Shard(s.UID, s.Partition))
+	if f.untold == 0 {
+		f.told = f.now
+	}
+	f.untold++
 	f.now++
 	f.index[group]++
 	count := batch.Batch(b).Count()

@@ -22,6 +22,7 @@ type reader struct {
 	since  uint64 // messages stamped before are left out
 	whole  bool   // the log has all of [lo, hi): less is an error
 
+	held    int // bytes that were read at once and are not let go of
 	batches []Stored
 	open    bool // it is inside the batch cur
 	cur     Stored
@@ -61,6 +62,10 @@ func (r *reader) next() (*wire.Message, error) {
 			} else {
 				r.batches, err = r.b.Read(r.stream, r.lo, r.chunk)
 			}
+			r.held = 0
+			for i := range r.batches {
+				r.held += len(r.batches[i].Batch)
+			}
 			switch {
 			case err != nil:
 				return nil, err
@@ -79,6 +84,7 @@ func (r *reader) next() (*wire.Message, error) {
 
 // rest lets go of what was read ahead; next goes on where it was.
 func (r *reader) rest() {
+	r.held = 0
 	r.batches, r.open, r.cur, r.it, r.left = nil, false, Stored{}, batch.Iterator{}, nil
 	r.msg.Key, r.msg.ID, r.msg.Value, r.msg.Headers = nil, nil, nil, nil
 }

@@ -62,6 +62,7 @@ type session struct {
 	subs    map[string]*subscription
 	names   uint64 // sids that the session chose
 	active  []*source
+	ordered []*ordered // of subs, those in order of time
 	sources int
 	watch   func() // stops the watch over the catalogue
 	quit    bool   // close once out is written

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 
+	"github.com/wiber/wiber/timesvc"
 	"github.com/wiber/wiber/topics/wire"
 )
 
@@ -15,8 +17,10 @@ type subscription struct {
 	s     *session
 	sid   string
 	want  []wire.Topic
-	from  wire.Position
+	from  wire.Position   // of all of want,
+	froms []wire.Position // or of each
 	limit uint64
+	order *ordered // nil: each partition for itself
 
 	left    uint64 // messages that may still be given
 	version uint64 // of the catalogue, up to which sources are right
@@ -33,7 +37,22 @@ type source struct {
 	active bool // in session.active
 	dead   bool
 
+	// In order of time.
+	merged *timesvc.MergeSource
+	came   []arrival // ascending; what lies below the first was given
+	head   uint64    // offset of what is offered to the merge
+	parked bool      // its bytes are not held
+	fresh  bool      // in ordered.fresh
+
 	queued bool // in session.news; guarded by session.mu
+}
+
+// position is the offset that the client gets next.
+func (src *source) position() uint64 {
+	if src.merged != nil && src.merged.Waiting() {
+		return src.head
+	}
+	return src.r.lo
 }
 
 func newSubscription(s *session, q *wire.Request) *subscription {
@@ -41,10 +60,26 @@ func newSubscription(s *session, q *wire.Request) *subscription {
 		s: s, sid: q.SID, from: q.From, limit: q.Limit, left: math.MaxUint64,
 		want: append([]wire.Topic(nil), q.Topics...), sources: make(map[Stream]*source),
 	}
+	if len(q.Froms) > 0 {
+		sub.froms = append(sub.froms, q.Froms...)
+	}
 	if q.Limit > 0 {
 		sub.left = q.Limit
 	}
+	if q.ByTime {
+		sub.order = newOrdered(sub, q.MaxDelay)
+	}
 	return sub
+}
+
+// start returns where a partition begins: at the position of what names it first.
+func (sub *subscription) start(name string, partition uint32) wire.Position {
+	for i, w := range sub.want {
+		if i < len(sub.froms) && w.Matches(name, int(partition)) {
+			return sub.froms[i]
+		}
+	}
+	return sub.from
 }
 
 // prepare implements job: it finds out where to begin.
@@ -59,8 +94,14 @@ func (sub *subscription) prepare(ctx context.Context) *wire.Error {
 
 func (sub *subscription) begin(ctx context.Context) error {
 	b := sub.s.srv.backend
-	if sub.from.Kind == wire.AtOffset && (len(sub.want) > 1 || sub.want[0].Wild()) {
-		return wire.Errorf(wire.Syntax, "from=%d: an offset belongs to one partition of one topic", sub.from.Offset)
+	for i, w := range sub.want {
+		from, several := sub.from, len(sub.want) > 1
+		if i < len(sub.froms) {
+			from, several = sub.froms[i], false
+		}
+		if from.Kind == wire.AtOffset && (several || w.Wild()) {
+			return wire.Errorf(wire.Syntax, "from=%d: an offset belongs to one partition of one topic", from.Offset)
+		}
 	}
 	sub.version = b.CatalogueVersion()
 	for _, t := range sub.topics() {
@@ -68,7 +109,8 @@ func (sub *subscription) begin(ctx context.Context) error {
 			if !sub.wants(t.Name, p) {
 				continue
 			}
-			if sub.from.Kind == wire.AtOffset && t.Partitions > 1 && sub.want[0].Partition == wire.AnyPartition {
+			from := sub.start(t.Name, p)
+			if from.Kind == wire.AtOffset && t.Partitions > 1 && !sub.names(t.Name, p) {
 				return wire.Errorf(wire.Syntax, "%s has %d partitions, each with offsets of its own: name one, as in %s/0", t.Name, t.Partitions, t.Name)
 			}
 			if len(sub.sources) >= sub.s.srv.opts.MaxSources {
@@ -77,7 +119,7 @@ func (sub *subscription) begin(ctx context.Context) error {
 			if _, err := b.Barrier(ctx, Session, sub.s.floorsOf(t, int(p), Session)); err != nil {
 				return err
 			}
-			src, err := sub.add(t, p, sub.from)
+			src, err := sub.add(t, p, from)
 			switch {
 			case err == nil:
 				sub.found = append(sub.found, src)
@@ -137,6 +179,16 @@ func (sub *subscription) wants(name string, partition uint32) bool {
 	return false
 }
 
+// names says whether what names a partition first names it alone.
+func (sub *subscription) names(name string, partition uint32) bool {
+	for _, w := range sub.want {
+		if w.Matches(name, int(partition)) {
+			return w.Partition != wire.AnyPartition
+		}
+	}
+	return false
+}
+
 // add follows one more partition, from a position in it.
 func (sub *subscription) add(t *Topic, p uint32, from wire.Position) (*source, error) {
 	b := sub.s.srv.backend
@@ -153,6 +205,9 @@ func (sub *subscription) add(t *Topic, p uint32, from wire.Position) (*source, e
 	src := &source{sub: sub, r: newReader(b, t, p, at, math.MaxUint64, false, turnBytes)}
 	src.r.since, _ = from.Time(now) // a time to come leaves out what comes before it
 	sub.sources[stream] = src
+	if sub.order != nil {
+		sub.order.add(src)
+	}
 	return src, nil
 }
 
@@ -172,6 +227,9 @@ func (sub *subscription) emit(dst []byte) ([]byte, bool) {
 		return wire.AppendError(dst, sub.tooMany()), false
 	}
 	s.subs[sub.sid] = sub
+	if sub.order != nil {
+		s.ordered = append(s.ordered, sub.order)
+	}
 	if s.watch == nil {
 		s.watch = s.srv.backend.WatchTopics(func() {
 			s.update(func() { s.topicsChanged = true })
@@ -213,6 +271,9 @@ func (s *session) pump() bool {
 	if s.draining.Load() {
 		return false
 	}
+	for _, o := range s.ordered {
+		o.promises()
+	}
 	s.mu.Lock()
 	changed := s.topicsChanged
 	s.topicsChanged = false
@@ -223,7 +284,9 @@ func (s *session) pump() bool {
 	}
 	s.mu.Unlock()
 	for _, src := range news {
-		if !src.active && !src.dead {
+		if src.merged != nil {
+			src.sub.order.news(src)
+		} else if !src.active && !src.dead {
 			src.active = true
 			s.active = append(s.active, src)
 		}
@@ -234,6 +297,9 @@ func (s *session) pump() bool {
 		}
 	}
 	worked := changed
+	for _, o := range slices.Clone(s.ordered) { // a turn may end the subscription
+		worked = o.turn() || worked
+	}
 	for len(s.active) > 0 && len(s.out) < flushBytes {
 		src := s.active[0]
 		s.active = s.active[1:]
@@ -248,6 +314,11 @@ func (s *session) pump() bool {
 		}
 	}
 	return worked
+}
+
+// holding says whether messages wait for others, that are older.
+func (s *session) holding() bool {
+	return !s.draining.Load() && slices.ContainsFunc(s.ordered, (*ordered).pending)
 }
 
 // turnBytes is how much one source writes before others get their turn.
@@ -266,10 +337,7 @@ func (s *session) read(src *source) bool {
 			s.forget(src)
 			return false
 		case err != nil:
-			e := *s.srv.problem(err, wire.NoQuorum)
-			e.Text = "sub=" + sub.sid + " next=" + sub.next() + " " + e.Text
-			s.out = wire.AppendError(s.out, &e)
-			s.drop(sub)
+			s.fail(sub, err)
 			return false
 		case m == nil:
 			return false
@@ -281,6 +349,14 @@ func (s *session) read(src *source) bool {
 		}
 	}
 	return true
+}
+
+// fail ends a subscription that cannot be read, and says so.
+func (s *session) fail(sub *subscription, err error) {
+	e := *s.srv.problem(err, wire.NoQuorum)
+	e.Text = "sub=" + sub.sid + " next=" + sub.next() + " " + e.Text
+	s.out = wire.AppendError(s.out, &e)
+	s.drop(sub)
 }
 
 // refresh follows what the catalogue has gained and forgets what it has lost.
@@ -325,7 +401,8 @@ func (s *session) refresh(sub *subscription) {
 // join follows a partition that was made after the SUB: from its start, or from
 // the offset or time that the SUB named.
 func (s *session) join(sub *subscription, t *Topic, p uint32) {
-	from := sub.from
+	from := sub.start(t.Name, p)
+	asked := from
 	if from.Kind == wire.Unset || from.Kind == wire.Latest || from.Kind == wire.AtOffset {
 		from = wire.Position{Kind: wire.Earliest}
 	}
@@ -333,8 +410,8 @@ func (s *session) join(sub *subscription, t *Topic, p uint32) {
 	if err != nil {
 		return // gone again: the catalogue will say so
 	}
-	if sub.from.Kind == wire.AtOffset {
-		src.r.lo = max(src.r.lo, sub.from.Offset)
+	if asked.Kind == wire.AtOffset {
+		src.r.lo = max(src.r.lo, asked.Offset)
 	}
 	s.sources++
 	src.follow()
@@ -351,6 +428,9 @@ func (s *session) forget(src *source) {
 		s.sources--
 	}
 	delete(src.sub.sources, src.r.stream)
+	if src.merged != nil {
+		src.sub.order.remove(src)
+	}
 }
 
 // drop ends a subscription.
@@ -359,6 +439,10 @@ func (s *session) drop(sub *subscription) {
 		s.forget(src)
 	}
 	delete(s.subs, sub.sid)
+	if sub.order != nil {
+		sub.order.stopWaits()
+		s.ordered = slices.DeleteFunc(s.ordered, func(o *ordered) bool { return o == sub.order })
+	}
 }
 
 // endSlow ends the subscriptions that are too far behind, and says so.
@@ -375,8 +459,8 @@ func (s *session) endSlow() {
 func (sub *subscription) behind() uint64 {
 	total := uint64(0)
 	for _, src := range sub.sources {
-		if _, next, err := sub.s.srv.backend.Bounds(src.r.stream); err == nil && next > src.r.lo {
-			total += next - src.r.lo
+		if _, next, err := sub.s.srv.backend.Bounds(src.r.stream); err == nil && next > src.position() {
+			total += next - src.position()
 		}
 	}
 	return total
@@ -388,7 +472,7 @@ func (sub *subscription) next() string {
 		return "-"
 	}
 	for _, src := range sub.sources {
-		return strconv.FormatUint(src.r.lo, 10)
+		return strconv.FormatUint(src.position(), 10)
 	}
 	return "-"
 }

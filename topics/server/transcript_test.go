@@ -237,6 +237,10 @@ func (st *story) event(words []string) error {
 		n, err := strconv.Atoi(words[1])
 		f.ReleaseOne(n)
 		return err
+	case "silence", "speak": // silence GROUP
+		group, err := strconv.ParseUint(words[1], 10, 64)
+		map[string]func(uint64){"silence": f.Silence, "speak": f.Speak}[words[0]](group)
+		return err
 	case "no-auto-create":
 		f.NoAutoCreate = true
 	default:

@@ -45,7 +45,7 @@ func (s *session) writeLoop(ctx context.Context) error {
 		switch {
 		case progress:
 			continue
-		case idle:
+		case idle && !s.holding():
 			return nil
 		}
 		select {

@@ -11,7 +11,10 @@ var usage = [...]struct {
 		"PUBN <topic> <nbytes> [key=...] [id=...] [p=<producer> seq=<n>] [lam=<n>] [hdr.<name>=...] [timeout=10s] [noack] [tag=...]",
 		"  the next nbytes bytes are the payload, LF follows them",
 	}},
-	{Sub, []string{"SUB <topic|pattern>[,...] [<sid>] [from=...] [order=offset] [limit=n]: messages come as MSG lines"}},
+	{Sub, []string{
+		"SUB <topic|pattern>[,...] [<sid>] [from=...[,...]] [order=offset|time] [maxdelay=200ms] [limit=n]: messages come as MSG lines",
+		"  order=time merges all by ts; a message waits at most maxdelay for others, and one that comes too late for that has late=1",
+	}},
 	{Unsub, []string{"UNSUB <sid>: ends a subscription"}},
 	{History, []string{
 		"HISTORY <topic> [from=...] [until=...] [last=n] [limit=n] [reverse] [read=linearizable|session|local]",

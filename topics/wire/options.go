@@ -136,7 +136,11 @@ func (p *parser) option(bit uint32, name, value []byte) {
 	case optReverse:
 		q.Reverse = true
 	case optFrom:
-		q.From = p.position(name, v)
+		if q.Verb == Sub && bytes.IndexByte(v, ',') >= 0 {
+			p.positions(name, v)
+		} else {
+			q.From = p.position(name, v)
+		}
 	case optUntil:
 		q.Until = p.position(name, v)
 	case optLast:
@@ -151,12 +155,41 @@ func (p *parser) option(bit uint32, name, value []byte) {
 		switch string(v) {
 		case "offset":
 		case "time":
-			p.fail(Syntax, "order=time is not supported yet")
+			q.ByTime = true
 		default:
-			p.fail(Syntax, "order=%s is not offset", quote(string(v)))
+			p.fail(Syntax, "order=%s is not offset or time", quote(string(v)))
 		}
 	case optMaxDelay:
-		p.fail(Syntax, "maxdelay= belongs to order=time, which is not supported yet")
+		d, err := time.ParseDuration(string(v))
+		if err != nil || d <= 0 || d > MaxMaxDelay {
+			p.fail(Syntax, "maxdelay=%s is not a duration above 0 and up to %v, such as 200ms", quote(string(v)), MaxMaxDelay)
+		}
+		q.MaxDelay = d
+	}
+}
+
+// order completes the options of a SUB.
+func (p *parser) order() {
+	q := p.q
+	switch {
+	case !q.ByTime && p.seen&optMaxDelay != 0:
+		p.fail(Syntax, "maxdelay= belongs to order=time")
+	case q.ByTime && p.seen&optMaxDelay == 0:
+		q.MaxDelay = DefaultMaxDelay
+	}
+	if n := len(q.Froms); n > 0 && n != len(q.Topics) {
+		p.fail(Syntax, "from= has %d positions for %d topics: give one for all, or one for each", n, len(q.Topics))
+	}
+}
+
+// positions reads a list, one for each topic that was named.
+func (p *parser) positions(name, value []byte) {
+	if n := bytes.Count(value, []byte{','}) + 1; n > len(p.q.Topics) {
+		p.fail(Syntax, "from= has %d positions for %d topics: give one for all, or one for each", n, len(p.q.Topics))
+		return
+	}
+	for v := range bytes.SplitSeq(value, []byte{','}) {
+		p.q.Froms = append(p.q.Froms, p.position(name, v))
 	}
 }
 

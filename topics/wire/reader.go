@@ -10,6 +10,13 @@ import (
 // MaxTimeout is the largest timeout= that is taken.
 const MaxTimeout = 24 * time.Hour
 
+// A SUB in order of time holds messages back for MaxMaxDelay at most, and for
+// DefaultMaxDelay where it does not say how long.
+const (
+	MaxMaxDelay     = time.Minute
+	DefaultMaxDelay = 200 * time.Millisecond
+)
+
 // Reader reads the requests of one connection. It is for one goroutine.
 type Reader struct {
 	in    lineReader
@@ -187,6 +194,7 @@ func (p *parser) sub(rest []byte) {
 		rest = after
 	}
 	p.options(rest, optFrom|optLimit|optOrder|optMaxDelay)
+	p.order()
 }
 
 func (p *parser) topics(rest []byte) {

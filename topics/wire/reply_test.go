@@ -187,6 +187,9 @@ func (q *Request) normal() Request {
 	if len(c.Topics) == 0 {
 		c.Topics = nil
 	}
+	if len(c.Froms) == 0 {
+		c.Froms = nil
+	}
 	if len(c.Text) == 0 {
 		c.Text = nil
 	}

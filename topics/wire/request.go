@@ -96,12 +96,16 @@ type Request struct {
 	NoAck    bool          // PUBN noack
 	Tag      string        // PUBN tag=; "": none
 
-	From    Position // HISTORY, SUB
-	Until   Position // HISTORY
-	Last    uint64   // HISTORY; 0: not given
-	Limit   uint64   // HISTORY, SUB; 0: no limit
-	Reverse bool     // HISTORY
-	Read    ReadLevel
+	From Position // HISTORY, SUB
+	// Froms, if not empty, has a position for each of Topics, and From is unset.
+	Froms    []Position    // SUB
+	ByTime   bool          // SUB order=time
+	MaxDelay time.Duration // SUB maxdelay=; 0 unless ByTime
+	Until    Position      // HISTORY
+	Last     uint64        // HISTORY; 0: not given
+	Limit    uint64        // HISTORY, SUB; 0: no limit
+	Reverse  bool          // HISTORY
+	Read     ReadLevel
 }
 
 // MessageBytes returns what maxMessageBytes counts: payload, key, and names and
@@ -115,7 +119,7 @@ func (q *Request) MessageBytes() int {
 }
 
 func (q *Request) reset() {
-	*q = Request{Headers: q.Headers[:0], Topics: q.Topics[:0]}
+	*q = Request{Headers: q.Headers[:0], Topics: q.Topics[:0], Froms: q.Froms[:0]}
 }
 
 // AppendRequest appends the request as a client sends it and returns the longer
@@ -196,6 +200,12 @@ func appendPubn(dst []byte, q *Request) []byte {
 func appendRange(dst []byte, q *Request) []byte {
 	if q.From.Kind != Unset {
 		dst = append(append(dst, " from="...), q.From.String()...)
+	}
+	for i, p := range q.Froms {
+		dst = append(append(dst, [...]string{" from=", ","}[min(i, 1)]...), p.String()...)
+	}
+	if q.ByTime {
+		dst = append(append(dst, " order=time maxdelay="...), q.MaxDelay.String()...)
 	}
 	if q.Until.Kind != Unset {
 		dst = append(append(dst, " until="...), q.Until.String()...)
