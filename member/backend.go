@@ -42,7 +42,7 @@ func (b backend) Now() (us uint64, eps int64) {
 
 // Nodes implements server.Backend.
 func (b backend) Nodes() []server.Node {
-	status := b.Engine.Status()
+	status, states := b.Engine.Status(), b.n.gossipStates()
 	nodes := make([]server.Node, 0, len(b.n.identity.Member.Nodes))
 	for _, m := range b.n.identity.Member.Nodes {
 		line := server.Node{ID: m.Name, Role: raftnode.Follower.String(), Term: status[raftnode.Catalogue].Term}
@@ -53,6 +53,11 @@ func (b backend) Nodes() []server.Node {
 		}
 		if len(line.LeaderOf) > 0 {
 			line.Role = raftnode.Leader.String()
+		}
+		for _, s := range states {
+			if s.Node == m.Name {
+				line.Gossip = s.State
+			}
 		}
 		nodes = append(nodes, line)
 	}
@@ -101,8 +106,17 @@ func (b backend) Status() server.Status {
 	s := server.Status{Node: b.n.o.Node, Cluster: b.n.o.Cluster.Name, Version: b.n.o.Version, Incarnation: b.n.identity.Counter}
 	for _, g := range b.Engine.Status() {
 		chain, applied := b.Chain(g.Group)
-		s.Groups = append(s.Groups, server.GroupStatus{ID: g.Group.String(), Role: g.Role.String(), Leader: b.nodeName(g.Leader),
-			Term: g.Term, Commit: max(g.Commit, applied), Applied: applied, Chain: chain.String()})
+		status := server.GroupStatus{ID: g.Group.String(), Role: g.Role.String(), Leader: b.nodeName(g.Leader),
+			Term: g.Term, Commit: max(g.Commit, applied), Applied: applied, Chain: chain.String()}
+		for _, p := range g.Peers {
+			status.Followers = append(status.Followers, server.FollowerStatus{Node: b.nodeName(p.ID), Match: p.Match,
+				Lag: g.Last - min(p.Match, g.Last), Active: p.Active})
+		}
+		s.Groups = append(s.Groups, status)
+	}
+	s.Gossip = b.n.gossipStates()
+	for _, l := range b.n.links.list() {
+		s.Links = append(s.Links, server.LinkState{Node: b.nodeName(l.peer), Up: l.up, Since: l.since})
 	}
 	ahead := b.Ahead()
 	list := make([]server.AheadStatus, 0, len(ahead))

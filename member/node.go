@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/member/gossip"
 	"github.com/wiber/wiber/raftnode/transport"
 	"github.com/wiber/wiber/raftnode/vfs"
 	"github.com/wiber/wiber/raftnode/wal"
@@ -41,6 +43,8 @@ type Options struct {
 	Clock        timesvc.Clock
 	Logger       *slog.Logger
 	Version      string
+
+	cutGossip *atomic.Bool // tests: while it is true, the node's gossip is lost, both ways
 }
 
 // peerAddr is where a node is reached by the others.
@@ -58,6 +62,8 @@ type node struct {
 
 	meta   store.MetaStore
 	secret *sharedSecret
+	links  linkStates
+	gossip atomic.Pointer[gossip.Gossip] // nil until the node takes part
 	inbox  *inbox
 	drain  chan struct{} // closed when the node shall end
 	once   sync.Once     // closes drain
@@ -253,7 +259,7 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 	}
 
 	links := &lateLinks{ready: make(chan struct{})}
-	pp := &peerPort{ln: p.peer, reply: n.reply, warn: func(what string, err error) { n.log.Warn(what, "err", err) }, links: func(c net.Conn) { links.serve(hard, c) }}
+	pp := &peerPort{ln: p.peer, reply: n.reply, warn: func(what string, err error) { n.log.Warn(what, "err", err) }, gossip: n.gossipStream, links: func(c net.Conn) { links.serve(hard, c) }}
 	wg.Go(func() { fail(pp.serve(hard)) })
 	packets := newPacketPort(p.packets, n.clock, n.log.Warn)
 	wg.Go(func() { packets.serve(hard) })
@@ -298,6 +304,10 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		wg.Go(func() { fail(n.learnSecret(hard, e)) })
 	}
 
+	talking, leave := context.WithCancelCause(hard)
+	defer leave(nil)
+	wg.Go(func() { n.runGossip(talking, e, packets) })
+
 	serving, stop := context.WithCancel(hard)
 	defer stop()
 	served := make(chan struct{})
@@ -312,6 +322,7 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 		return context.Cause(hard)
 	case <-n.drain:
 	}
+	leave(gossip.ErrLeave)
 	return n.finish(hard, stop, served, drained)
 }
 
@@ -416,7 +427,9 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 		_ = log.Close()
 		return nil, nil, refusal(fmt.Errorf("start from %s: %w", n.dir, err))
 	}
-	relay := &relay{e: e, in: n.inbox}
+	relay := &relay{n: n, e: e, in: n.inbox}
+	others := slices.DeleteFunc(e.voters(), func(id uint64) bool { return id == n.identity.RaftID() })
+	n.links.begin(others, n.wall())
 	tcp, err := transport.NewTCP(transport.TCPOptions{
 		ID: n.identity.RaftID(), Cluster: m.ClusterID, Incarnation: n.identity.Counter, Peers: peers,
 		LocalHost: n.self.Host, Receiver: relay.receiver(), Logger: n.log,
@@ -473,6 +486,7 @@ func (l *lateLinks) Close() {
 
 // relay hands what comes over the links to the engine.
 type relay struct {
+	n  *node
 	e  *Engine
 	in *inbox
 }
@@ -492,8 +506,12 @@ func (r *relay) receiver() transport.Receiver {
 }
 
 func (r *relay) peer(peer uint64, up bool) {
+	r.n.links.set(peer, up, r.n.wall())
 	r.in.put(func(i *items) { i.peers = append(i.peers, peerItem{peer, up}) })
 }
+
+// wall is the time that is shown to people.
+func (n *node) wall() time.Time { return n.clock.Now().UTC().Truncate(time.Microsecond) }
 
 // bootID tells two boots of this machine apart; empty where there is none.
 func bootID() string {

@@ -53,12 +53,17 @@ type testNode struct {
 
 func startNode(t *testing.T, c *v1alpha1.Cluster, id string) *testNode {
 	t.Helper()
+	return startNodeWith(t, c, id, func(*Options) {})
+}
+
+func startNodeWith(t *testing.T, c *v1alpha1.Cluster, id string, change func(*Options)) *testNode {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &testNode{stop: cancel, done: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
-	go func() {
-		n.done <- Run(ctx, Options{Node: id, Cluster: c, Clock: timesvc.NewSystem(timesvc.Skew{}), Logger: log, Version: "test"})
-	}()
+	o := Options{Node: id, Cluster: c, Clock: timesvc.NewSystem(timesvc.Skew{}), Logger: log, Version: "test"}
+	change(&o)
+	go func() { n.done <- Run(ctx, o) }()
 	return n
 }
 

@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/wiber/wiber/member/gossip"
 )
 
 // The first byte of a connection to the peer port says what it is for. Raft
@@ -24,13 +26,15 @@ const (
 )
 
 // peerPort accepts the connections of peers and hands each on by its first
-// byte: questions of bootstrapping nodes are answered here, everything else
-// belongs to the raft links.
+// byte: questions of bootstrapping nodes are answered here, gossip has its own,
+// everything else belongs to the raft links.
 type peerPort struct {
 	ln    net.Listener
 	reply func(Ask) Answer
 	warn  func(what string, err error)
-	links func(net.Conn) // takes over the connection; the first byte is still unread
+	// gossip and links take over the connection; the first byte is still unread.
+	gossip func(net.Conn)
+	links  func(net.Conn)
 
 	mu    sync.Mutex // guards conns and closed
 	conns map[net.Conn]bool
@@ -85,8 +89,12 @@ func (p *peerPort) hand(ctx context.Context, c net.Conn) {
 		return
 	}
 	if first[0] != askByte {
+		take := p.links
+		if first[0] == gossip.FirstByte && p.gossip != nil {
+			take = p.gossip
+		}
 		if cut() {
-			p.links(&peekedConn{Conn: c, br: br})
+			take(&peekedConn{Conn: c, br: br})
 		}
 		return
 	}

@@ -178,6 +178,7 @@ type Node struct {
 	Role     string   // leader if it leads any group, else follower
 	Term     uint64   // of the catalogue, as this node knows it
 	LeaderOf []string // groups: "catalogue", "0", "1", …
+	Gossip   string   // alive, suspect, dead, left or unknown, as this node sees it
 }
 
 // Topic is a topic in the catalogue. It is never changed once it is shared.
@@ -275,6 +276,36 @@ type Status struct {
 	Incarnation uint64        `json:"incarnation"`
 	Groups      []GroupStatus `json:"groups"`
 	Clock       ClockStatus   `json:"clock"`
+	Gossip      []GossipState `json:"gossip"`
+	Links       []LinkState   `json:"links"`
+}
+
+// GossipState is what this node thinks of a node, itself included. It is a hint:
+// nothing that raft decides depends on it.
+type GossipState struct {
+	Node  string    `json:"node"`
+	State string    `json:"state"` // alive, suspect, dead, left; unknown before first contact
+	Since time.Time `json:"since"`
+	// What the node last said of itself; absent if it never did.
+	Incarnation uint64   `json:"incarnation,omitempty"`
+	Role        string   `json:"role,omitempty"`
+	Leads       []string `json:"leads,omitempty"`     // groups, the first ones if there are very many
+	CPUMillis   uint32   `json:"cpuMillis,omitempty"` // CPU time that it used, per second
+}
+
+// LinkState is this node's raft link with a peer.
+type LinkState struct {
+	Node  string    `json:"node"`
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since"`
+}
+
+// FollowerStatus is what a group's leader knows of another replica.
+type FollowerStatus struct {
+	Node   string `json:"node"`
+	Match  uint64 `json:"match"`  // last index known to be on its disk
+	Lag    uint64 `json:"lag"`    // how far Match is behind the leader's log
+	Active bool   `json:"active"` // it was heard of within an election timeout
 }
 
 // GroupStatus is one raft group of a Status.
@@ -286,6 +317,8 @@ type GroupStatus struct {
 	Commit  uint64 `json:"commit"`
 	Applied uint64 `json:"applied"`
 	Chain   string `json:"chain"` // hash of all outcomes up to Applied
+	// Followers is there only on the leader.
+	Followers []FollowerStatus `json:"followers,omitempty"`
 }
 
 // ClockStatus is what a node knows of the time, in a Status.

@@ -293,11 +293,11 @@ func (f *Fake) Now() (uint64, int64) {
 
 // Nodes implements Backend.
 func (f *Fake) Nodes() []Node {
-	n1 := Node{ID: "n1", Role: "leader", Term: 1, LeaderOf: []string{"catalogue"}}
+	n1 := Node{ID: "n1", Role: "leader", Term: 1, LeaderOf: []string{"catalogue"}, Gossip: "alive"}
 	for s := range f.Shards {
 		n1.LeaderOf = append(n1.LeaderOf, strconv.Itoa(int(s)))
 	}
-	return []Node{n1, {ID: "n2", Role: "follower", Term: 1}}
+	return []Node{n1, {ID: "n2", Role: "follower", Term: 1, Gossip: "suspect"}}
 }
 
 // Clocks implements Backend.

@@ -152,6 +152,12 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) {
 	if status.Groups == nil {
 		status.Groups = []GroupStatus{}
 	}
+	if status.Gossip == nil {
+		status.Gossip = []GossipState{}
+	}
+	if status.Links == nil {
+		status.Links = []LinkState{}
+	}
 	writeJSON(w, http.StatusOK, status)
 }
 

@@ -31,7 +31,7 @@ func TestHTTP(t *testing.T) {
 		{"ready", "GET /readyz", "", "", 200, `{"status":"ready"}`},
 		{"status", "GET /v1/status", "", "", 200, `{"node":"n1","cluster":"demo","version":"v0-fake","incarnation":1,"groups":[{"id":"catalogue","role":"leader","leader":"n1","term":1,"commit":3,"applied":3,"chain":"00"}],` +
 			`"clock":{"state":"synchronised","offsetMicros":12,"eps":40,"driftPpm":null,"lamport":7,"reference":1795341600000000,"testClock":"","ahead":[],` +
-			`"peers":[{"node":"n2","state":"unknown","offsetMicros":null,"eps":-1,"driftPpm":null,"boundMicros":0,"ageMillis":0}]}}`},
+			`"peers":[{"node":"n2","state":"unknown","offsetMicros":null,"eps":-1,"driftPpm":null,"boundMicros":0,"ageMillis":0}]},"gossip":[],"links":[]}`},
 		{"identity", "GET /v1/identity", "", "", 200, `{"cluster":"demo","node":"n1","uid":"u1","incarnation":1,"pid":7,"bootId":"b1","dataDir":"/data/n1"}`},
 		{"no topics", "GET /topics", "", "", 200, `[]`},
 		{"no topic objects", "GET /v1/topics", "", "", 200, `"kind":"TopicList","items":[]}`},

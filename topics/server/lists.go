@@ -92,6 +92,7 @@ func (l *nodeList) emit(dst []byte) ([]byte, bool) {
 		dst = wire.AppendNodeLine(dst, &wire.NodeLine{Node: n.ID, Fields: []wire.Field{
 			{Name: "role", Value: n.Role},
 			{Name: "term", Value: strconv.FormatUint(n.Term, 10)},
+			{Name: "gossip", Value: n.Gossip},
 			{Name: "leads", Value: leads},
 		}})
 	}
