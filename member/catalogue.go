@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -495,5 +497,24 @@ func (e *Engine) topicObject(t topics.Topic) *v1alpha1.Topic {
 	if t.Spec.DeleteData {
 		o.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 	}
+	o.ResourceVersion = topicVersion(&t)
 	return o
+}
+
+// topicVersion stands for all that can change of a topic: it is the same on every
+// node and after every restart, and another one after a change. It has no order,
+// because the catalogue does not keep at which index a topic changed.
+func topicVersion(t *topics.Topic) string {
+	h := fnv.New64a()
+	put := func(s string) {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
+		h.Write([]byte(s))
+	}
+	h.Write(binary.BigEndian.AppendUint64(nil, t.UID))
+	h.Write(binary.BigEndian.AppendUint64(nil, t.Generation))
+	for _, a := range t.Annotations {
+		put(a.Key)
+		put(a.Value)
+	}
+	return strconv.FormatUint(h.Sum64(), 10)
 }

@@ -76,7 +76,8 @@ type Backend interface {
 	// and this node's copy of the catalogue shows it.
 	EnsureTopic(ctx context.Context, name string) (*Topic, error)
 	// TopicObject returns a topic as an object of the API: metadata with name,
-	// namespace, uid, generation, creation time and annotations, and spec.
+	// namespace, uid, generation, resource version, creation time and annotations,
+	// and spec.
 	TopicObject(name string) (*v1alpha1.Topic, bool)
 	// PutTopic makes the topic or gives it this spec, and returns it and what that
 	// did. The object is valid by itself. Nil annotations keep those that are

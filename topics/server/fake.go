@@ -454,6 +454,7 @@ func (f *Fake) putLocked(want *v1alpha1.Topic) (*v1alpha1.Topic, Effect, error) 
 		after.CreationTimestamp = v1alpha1.Time{Time: time.UnixMicro(int64(f.now)).UTC()}
 	}
 	after.Namespace = "demo"
+	after.ResourceVersion = strconv.FormatUint(f.version+1, 10)
 	uid, _ := strconv.ParseUint(after.UID, 10, 64)
 	t := &fakeTopic{object: *after, Topic: Topic{
 		Name: want.Name, UID: uid, Generation: uint64(after.Generation),

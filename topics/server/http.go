@@ -208,7 +208,10 @@ func (s *Server) getTopics(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) getTopicObjects(w http.ResponseWriter, _ *http.Request) {
-	head, _ := json.Marshal(v1alpha1.NewList(v1alpha1.KindTopic, []v1alpha1.Topic{}))
+	list := v1alpha1.NewList(v1alpha1.KindTopic, []v1alpha1.Topic{})
+	// Before the topics are read, so that the list shows at least all up to it.
+	list.Metadata.ResourceVersion = strconv.FormatUint(s.backend.CatalogueVersion(), 10)
+	head, _ := json.Marshal(list)
 	head = bytes.TrimSuffix(head, []byte("]}"))
 	out := newList(w, string(head), "]}\n")
 	defer out.close()

@@ -34,7 +34,7 @@ func TestHTTP(t *testing.T) {
 			`"peers":[{"node":"n2","state":"unknown","offsetMicros":null,"eps":-1,"driftPpm":null,"boundMicros":0,"ageMillis":0}]},"gossip":[],"links":[]}`},
 		{"identity", "GET /v1/identity", "", "", 200, `{"cluster":"demo","node":"n1","uid":"u1","incarnation":1,"pid":7,"bootId":"b1","dataDir":"/data/n1"}`},
 		{"no topics", "GET /topics", "", "", 200, `[]`},
-		{"no topic objects", "GET /v1/topics", "", "", 200, `"kind":"TopicList","items":[]}`},
+		{"no topic objects", "GET /v1/topics", "", "", 200, `"kind":"TopicList","metadata":{"resourceVersion":"0"},"items":[]}`},
 		{"a topic from a bare spec", "PUT /v1/topics/a", "", `{"maxMessageBytes":10}`, 201, `"name":"a","namespace":"demo","uid":"1","generation":1`},
 		{"the same again", "PUT /v1/topics/a", "", `{"maxMessageBytes":10,"partitions":1}`, 200, `"generation":1`},
 		{"a change", "PUT /v1/topics/a", "", `{"partitions":3}`, 200, `"generation":2`},
