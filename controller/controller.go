@@ -71,6 +71,7 @@ type Controller struct {
 	ctx    context.Context
 
 	messengers messengers // the gateway's way to messages
+	topicFeeds topicFeeds
 
 	applyMu sync.Mutex // one PUT or DELETE of a cluster at a time
 	fileMu  sync.Mutex // one writer of cluster files at a time
@@ -204,6 +205,7 @@ func newController(ctx context.Context, o Options, st *store.Store, exe string) 
 		ctx:        ctx,
 		nodes:      map[key]*node{},
 		observed:   newObserved(),
+		topicFeeds: topicFeeds{feeds: map[string]*topicFeed{}},
 		changedc:   make(chan struct{}),
 	}
 }

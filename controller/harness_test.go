@@ -42,6 +42,7 @@ type fakeNodes struct {
 	unready  map[string]string // node -> why
 	hung     map[string]bool
 	identity map[string]nodeIdentity      // address -> answer of somebody else
+	applied  uint64                       // of the catalogue; 90 unless set
 	leads    groupLeader                  // of every group; n1 in term 3 unless set
 	gossip   map[string]map[string]string // node -> how it sees the others
 	topic    func(addr string, r topicRequest, into any) (http.Header, error)
@@ -87,7 +88,7 @@ func (f *fakeNodes) Status(_ context.Context, addr string) (nodeStatus, error) {
 		gossip = append(gossip, gossipStatus{node, state})
 	}
 	return nodeStatus{Node: id, Cluster: "demo", Version: "test", Incarnation: 7, Gossip: gossip, Groups: []groupStatus{
-		{ID: catalogue, Role: role, Leader: leader, Term: term, Commit: 100, Applied: 90},
+		{ID: catalogue, Role: role, Leader: leader, Term: term, Commit: 100, Applied: cmp.Or(f.applied, 90)},
 		{ID: "0", Role: role, Leader: leader, Term: term + 1, Commit: 50, Applied: 50},
 	}}, err
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,17 +27,19 @@ func (c *Controller) Topics(ctx context.Context, cluster string) (v1alpha1.Topic
 		return v1alpha1.TopicList{}, err
 	}
 	var items []v1alpha1.Topic
+	var version string
 	for _, cl := range clusters {
-		var list v1alpha1.TopicList
-		if _, err := c.askNodes(ctx, &cl, topicRequest{method: http.MethodGet}, &list); err != nil {
+		of, v, err := c.topicsOf(ctx, &cl)
+		if err != nil {
 			return v1alpha1.TopicList{}, err
 		}
-		for _, t := range list.Items {
-			t.Namespace = cl.Name
-			items = append(items, t)
-		}
+		items, version = append(items, of...), v
 	}
-	return v1alpha1.NewList(v1alpha1.KindTopic, items), nil
+	list := v1alpha1.NewList(v1alpha1.KindTopic, items)
+	if len(clusters) == 1 { // several are not watched together
+		list.Metadata.ResourceVersion = version
+	}
+	return list, nil
 }
 
 // Topic implements apiserver.Backend.
@@ -103,6 +106,7 @@ func (c *Controller) PutTopic(ctx context.Context, cluster string, t *v1alpha1.T
 	if said := store.Result(header.Get(resultHeader)); slices.Contains([]store.Result{store.Created, store.Configured, store.Unchanged}, said) {
 		result = said
 	}
+	c.topicsChanged(cl.Name)
 	switch result {
 	case store.Created:
 		c.topicEvent(now, v1alpha1.EventCreated, "somebody applied it")
@@ -129,7 +133,7 @@ func topicResult(old, t *v1alpha1.Topic) store.Result {
 	switch {
 	case old == nil:
 		return store.Created
-	case old.Spec != t.Spec:
+	case old.Spec != t.Spec || t.Annotations != nil && !maps.Equal(old.Annotations, t.Annotations):
 		return store.Configured
 	}
 	return store.Unchanged
@@ -154,6 +158,7 @@ func (c *Controller) DeleteTopic(ctx context.Context, cluster, name string, allo
 	}
 	_, err = c.askNodes(ctx, cl, r, nil)
 	if err == nil {
+		c.topicsChanged(cl.Name)
 		c.topicEvent(&v1alpha1.Topic{ObjectMeta: v1alpha1.ObjectMeta{Name: name, Namespace: cl.Name}}, v1alpha1.EventDeleted, "somebody deleted it, with its messages")
 	}
 	return err

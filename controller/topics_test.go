@@ -87,6 +87,15 @@ func TestTopicsAreAViewOfTheCatalogue(t *testing.T) {
 			t.Errorf("%+v, %v", list, err)
 		}
 
+		noted := orders()
+		noted.Annotations = map[string]string{"team": "y"}
+		if put, err := w.PutTopic(t.Context(), "", noted, true); err != nil || put.Result != "configured" {
+			t.Errorf("other annotations: %+v, %v", put, err)
+		}
+		if put, err := w.PutTopic(t.Context(), "", orders(), true); err != nil || put.Result != "unchanged" {
+			t.Errorf("no annotations keep those that are there: %+v, %v", put, err)
+		}
+
 		changed := orders()
 		changed.Spec.Partitions = 3
 		for _, v := range []string{"8", "9"} {

@@ -12,9 +12,9 @@ import (
 )
 
 // Watch implements apiserver.Backend.
-func (c *Controller) Watch(_ context.Context, o apiserver.WatchOptions) (apiserver.Watch, error) {
+func (c *Controller) Watch(ctx context.Context, o apiserver.WatchOptions) (apiserver.Watch, error) {
 	if o.Kind == v1alpha1.KindTopic {
-		return nil, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "topics cannot be watched yet")
+		return c.watchTopics(ctx, o)
 	}
 	if o.Kind == v1alpha1.KindNode && o.Cluster == "" && o.Name != "" {
 		// One that does not exist yet may be watched; one of several may not.
@@ -29,14 +29,9 @@ func (c *Controller) Watch(_ context.Context, o apiserver.WatchOptions) (apiserv
 		if err != nil {
 			return nil, err
 		}
-		for _, object := range objects {
-			b, err := json.Marshal(object)
-			if err != nil {
-				return nil, err
-			}
-			w.first = append(w.first, v1alpha1.WatchEvent{Type: v1alpha1.WatchAdded, Object: b})
+		if err := w.begin(objects, listed); err != nil {
+			return nil, err
 		}
-		w.first = append(w.first, apiserver.Bookmark(o.Kind, listed))
 		version = listed
 	}
 	var err error
@@ -84,12 +79,26 @@ func wanted(o apiserver.WatchOptions, k store.Key) bool {
 	return (o.Cluster == "" || o.Cluster == cluster) && (o.Name == "" || o.Name == k.Name)
 }
 
-// watch is a watch of what is in the store.
+// watch is a watch that reads a history.
 type watch struct {
 	o        apiserver.WatchOptions
 	first    []v1alpha1.WatchEvent // what it begins with
 	follower *store.Follower
 	expired  error // it never began
+	close    func()
+}
+
+// begin lets the watch begin with objects, and a bookmark.
+func (w *watch) begin(objects []v1alpha1.Object, version string) error {
+	for _, object := range objects {
+		b, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		w.first = append(w.first, v1alpha1.WatchEvent{Type: v1alpha1.WatchAdded, Object: b})
+	}
+	w.first = append(w.first, apiserver.Bookmark(w.o.Kind, version))
+	return nil
 }
 
 // Next implements apiserver.Watch.
@@ -140,4 +149,8 @@ func involves(o v1alpha1.ObjectReference, change store.Change) bool {
 func (w *watch) Version() string { return strconv.FormatUint(w.follower.Version(), 10) }
 
 // Close implements apiserver.Watch.
-func (w *watch) Close() {}
+func (w *watch) Close() {
+	if w.close != nil {
+		w.close()
+	}
+}

@@ -11,7 +11,7 @@
 //	POST /cluster/node/{id}/stop | start          change what is wanted
 //	GET | PUT | DELETE /apis/wiber.dev/v1alpha1/{clusters|nodes|topics}[/{name}]
 //	GET  /apis/wiber.dev/v1alpha1/events[/{name}] what happened; also at /events
-//	GET  …/{clusters|nodes|events}[/{name}]?watch=1[&resourceVersion=…]
+//	GET  …/{clusters|nodes|topics|events}[/{name}]?watch=1[&resourceVersion=…]
 //	GET  /nodes/{id}/logs[?follow=1&tail=200]     what its process wrote
 //	     /topics …                                messages: package topics/gateway
 //	GET  /nodes/{id}/…                            a node's own HTTP
@@ -28,7 +28,9 @@
 // WebSocket was asked for. Without a resourceVersion it begins with ADDED for
 // all that exists and a BOOKMARK; with one, after it. A BOOKMARK also comes every
 // 20 s when nothing happens. ERROR with a Status is the last event of one that
-// cannot go on: reason Expired says to list again. A client that takes nothing for
+// cannot go on: reason Expired says to list again. A watch of topics, of one
+// cluster, goes on from the version of a list or BOOKMARK, not from a topic's own,
+// which has no order. A client that takes nothing for
 // 10 s is cut off.
 //
 // Logs are plain text, or text frames of whole lines. tail, since (5m or a time),

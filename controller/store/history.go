@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
@@ -50,6 +51,14 @@ func NewHistory(floor uint64) *History {
 	return &History{floor: floor, newsc: make(chan struct{})}
 }
 
+// Begin says that nothing is known of what happened up to a version. The history
+// is empty, and nobody has got anything from it.
+func (h *History) Begin(floor uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.floor = floor
+}
+
 // Append adds changes, in the order of their versions, above all that are there.
 func (h *History) Append(changes ...Change) {
 	if len(changes) == 0 {
@@ -88,6 +97,33 @@ func (h *History) wakeLocked() {
 
 // Follow returns a Follower that gets every change above a version.
 func (h *History) Follow(after uint64) *Follower { return &Follower{h: h, after: after} }
+
+// FollowVersion is Follow with a resourceVersion as a list returned it. ErrExpired:
+// it is none of this history.
+func (h *History) FollowVersion(version string) (*Follower, error) {
+	after, err := parseVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	newest := h.floor
+	if n := len(h.changes); n > 0 {
+		newest = h.changes[n-1].Version
+	}
+	h.mu.Unlock()
+	if after > newest {
+		return nil, fmt.Errorf("%w: it is %d, and the newest is %d", ErrExpired, after, newest)
+	}
+	return h.Follow(after), nil
+}
+
+func parseVersion(version string) (uint64, error) {
+	n, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %q is no version of here", ErrExpired, version)
+	}
+	return n, nil
+}
 
 // Follower reads a History. It is used by one goroutine.
 type Follower struct {

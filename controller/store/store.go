@@ -76,8 +76,8 @@ var (
 	revisionKey   = []byte("revision")
 )
 
-// kinds are those of the objects that are kept here.
-var kinds = []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent}
+// kinds are those that have versions; all but topics are kept here.
+var kinds = []string{v1alpha1.KindCluster, v1alpha1.KindNode, v1alpha1.KindEvent, v1alpha1.KindTopic}
 
 // Key names an object. A Cluster has no namespace.
 type Key struct {
@@ -479,15 +479,32 @@ func (s *Store) update(k Key, dryRun bool, f func(*bbolt.Tx) (*Change, error)) e
 	return nil
 }
 
+// NewVersions gives n versions to changes of objects that are kept elsewhere, and
+// returns the first of them.
+func (s *Store) NewVersions(kind string, n int) (first uint64, err error) {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		first = revision(tx) + 1
+		for range n {
+			if _, err := bump(tx, kind); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return first, err
+}
+
 // Follow returns a Follower of the changes of a kind after a resourceVersion, as
 // a list returned it. ErrExpired: the version is one of another file, or too old;
 // that also shows later. The history is in memory: of the changes before the file
 // was opened nothing is known but that the last one of the kind is behind the
 // version.
 func (s *Store) Follow(kind, version string) (*Follower, error) {
-	after, err := strconv.ParseUint(version, 10, 64)
+	after, err := parseVersion(version)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q is no version of here", ErrExpired, version)
+		return nil, err
 	}
 	var newest uint64
 	if err := s.db.View(func(tx *bbolt.Tx) error { newest = revision(tx); return nil }); err != nil {

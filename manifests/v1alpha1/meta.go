@@ -54,7 +54,8 @@ type ObjectMeta struct {
 	// Generation grows by one with every change of the spec.
 	Generation int64 `json:"generation,omitempty"`
 	// ResourceVersion changes with every change of the object. A client
-	// compares it for equality only; a write that carries an old one is refused.
+	// compares it for equality only; a write that carries an old one is refused. A
+	// watch goes on from that of a list or a bookmark.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 	// CreationTimestamp is when the controller first stored the object.
 	CreationTimestamp Time `json:"creationTimestamp,omitzero"`
