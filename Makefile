@@ -78,6 +78,10 @@ gap: ## how long a publisher stops when the leader of its shard is killed: RUNS=
 measure: ## what three real nodes do, fsync on: rates, latencies, processor, syncs, memory, restarts
 	$(GO) test -run '^$$' -bench '^BenchmarkMeasure' -benchtime 6x -timeout 60m ./cmd/e2e
 
+.PHONY: screenshots
+screenshots: ## the pictures of the page in docs/img, taken anew (needs chromium)
+	WIBER_SCREENSHOTS=$(CURDIR)/docs/img $(GO) test -count=1 -v -run '^TestPage$$' ./cmd/e2e
+
 .PHONY: bench
 bench: ## Go benchmarks: BENCH=pattern COUNT=6 PKG=./topics/...
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)

@@ -79,6 +79,7 @@ var testDoors = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kmsg": {"topics/batch", "topics/client", "topics/server", "cmd/e2e"},
 	"github.com/rogpeppe/go-internal":   {"cmd/…"},
 	"github.com/evanw/esbuild":          {"ui"},
+	"github.com/chromedp":               {"cmd/e2e"},
 	"github.com/cockroachdb/datadriven": {"raftnode/…", "topics/…", "controller/…", "member/…", "timesvc"},
 }
 

@@ -27,7 +27,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"mime"
@@ -82,15 +81,11 @@ func New(o Options) (http.Handler, error) {
 		}
 		return s, nil
 	}
-	root, err := os.OpenRoot(o.Dir) // kept open: nothing outside it is ever served
-	if err != nil {
-		return nil, fmt.Errorf("ui: open the page's folder: %w", err)
-	}
-	if _, err := read(root.FS()); err != nil {
-		return nil, errors.Join(fmt.Errorf("ui: %s is no folder with the page's files: %w", o.Dir, err), root.Close())
+	if _, err := readDir(o.Dir); err != nil {
+		return nil, fmt.Errorf("ui: %s is no folder with the page's files: %w", o.Dir, err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := read(root.FS())
+		s, err := readDir(o.Dir)
 		if err != nil {
 			http.Error(w, fmt.Sprintf("read %s: %v", o.Dir, err), http.StatusInternalServerError)
 			return
@@ -98,6 +93,17 @@ func New(o Options) (http.Handler, error) {
 		s.volatile = true
 		s.ServeHTTP(w, r)
 	}), nil
+}
+
+// readDir opens the folder anew, because tools replace folders; nothing outside
+// it is read, wherever a link in it points.
+func readDir(dir string) (*site, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return read(root.FS())
 }
 
 // site is one version of the page's files. Only the compressed forms are made

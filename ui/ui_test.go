@@ -150,7 +150,7 @@ func TestOtherPathsAndMethodsAreRefused(t *testing.T) {
 }
 
 func TestAFolderIsServedAsItIsNow(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "web")
 	if err := os.CopyFS(dir, os.DirFS("web")); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +162,15 @@ func TestAFolderIsServedAsItIsNow(t *testing.T) {
 	if w.Body.String() != "body{}" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("a changed file: %q, Cache-Control %q", w.Body, w.Header().Get("Cache-Control"))
 	}
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS("web")); err != nil { // as a checkout does
+		t.Fatal(err)
+	}
+	if w := get(h, "/"); w.Code != http.StatusOK {
+		t.Errorf("after the folder was replaced: %d %s", w.Code, w.Body)
+	}
 	if _, err := New(Options{Dir: t.TempDir()}); err == nil {
 		t.Error("an empty folder is taken for a page")
 	}
@@ -171,7 +180,15 @@ func TestAFolderIsServedAsItIsNow(t *testing.T) {
 }
 
 func TestVendoredFilesAreAsPublished(t *testing.T) {
-	sums, err := os.ReadFile("web/vendor/SHA256SUMS")
+	for _, dir := range []string{"web/vendor", "testdata/axe"} {
+		t.Run(dir, func(t *testing.T) { compareSums(t, dir) })
+	}
+}
+
+// compareSums compares a folder with its SHA256SUMS, which names every file but
+// those that are ours.
+func compareSums(t *testing.T, dir string) {
+	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +199,7 @@ func TestVendoredFilesAreAsPublished(t *testing.T) {
 			t.Fatalf("the line %q is no checksum", line)
 		}
 		listed[name] = true
-		data, err := os.ReadFile(filepath.Join("web/vendor", name))
+		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -191,13 +208,13 @@ func TestVendoredFilesAreAsPublished(t *testing.T) {
 			t.Errorf("%s is not the file that was published: sha256 %x", name, got)
 		}
 	}
-	files, err := os.ReadDir("web/vendor")
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
 		if !listed[f.Name()] {
-			t.Errorf("web/vendor/%s is not in SHA256SUMS", f.Name())
+			t.Errorf("%s is not in SHA256SUMS", f.Name())
 		}
 	}
 }

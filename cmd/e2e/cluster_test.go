@@ -48,6 +48,7 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build wiberctl: %v\n%s", err, out)
 		return 1
 	}
+	defer endChromium()
 	return m.Run()
 }
 

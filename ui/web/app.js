@@ -1,6 +1,6 @@
 // Package ui's page. Data comes from data/, one module per source, as signals;
 // views/ shows it; lib/ is what both use. Start reading here.
-import { html, render, effect } from './lib/html.js';
+import { effect, html, render, signal, useEffect } from './lib/html.js';
 import { go, route, to } from './lib/router.js';
 import { cluster, loaded, nodes } from './data/objects.js';
 import { Banner, Header, turnTheme } from './views/frame.js';
@@ -8,6 +8,20 @@ import { Dialogs, helpOpen } from './views/dialog.js';
 import { LoadingView, StartView } from './views/start.js';
 import { ClusterView } from './views/cluster.js';
 import { NodeView } from './views/node.js';
+import { TopicView } from './views/topic.js';
+import { TopicsView } from './views/topics.js';
+
+// The timeline and its chart are loaded when they are wanted.
+const timeline = signal(null); // {view} or {error}
+function Timeline() {
+  useEffect(() => {
+    if (timeline.value?.view) return;
+    import('./views/timeline.js').then((m) => (timeline.value = { view: m.TimelineView }), (error) => (timeline.value = { error }));
+  }, []);
+  const t = timeline.value;
+  if (t?.view) return html`<${t.view} />`;
+  return html`<div class="view empty" role="status"><h1>${t ? 'The timeline could not be loaded' : 'Loading…'}</h1>${t && html`<p>${t.error.message}. <button onClick=${() => location.reload()}>Load the page again</button></p>`}</div>`;
+}
 
 function View() {
   const { view, name } = route.value;
@@ -19,6 +33,12 @@ function View() {
       return html`<${ClusterView} />`;
     case 'node':
       return html`<${NodeView} id=${name} key=${name} />`;
+    case 'topics':
+      return html`<${TopicsView} />`;
+    case 'topic':
+      return html`<${TopicView} name=${name} key=${name} />`;
+    case 'timeline':
+      return html`<${Timeline} />`;
     default:
       return html`<div class="view empty"><h1>There is nothing at this address</h1><p><a href="#/">To the cluster</a></p></div>`;
   }
@@ -48,6 +68,8 @@ addEventListener('keydown', (e) => {
   prefix = '';
   if (key === 'g') prefix = 'g ';
   else if (key === 'g c') go('#/');
+  else if (key === 'g t') go(to('topics'));
+  else if (key === 'g l') go(to('timeline'));
   else if (key === '?') helpOpen.value = true;
   else if (key === 'd') turnTheme();
   else if (/^[1-9]$/.test(key) && nodes.peek()[key - 1]) go(to('node', nodes.peek()[key - 1].metadata.name));
@@ -59,6 +81,19 @@ addEventListener('keydown', (e) => {
 effect(() => {
   const { view, name } = route.value;
   document.title = [name || (view === 'cluster' ? cluster.value?.metadata.name : view), 'Wiber'].filter(Boolean).join(' · ');
+});
+
+// A new view begins at its top, and has the focus, so that keys scroll it and a
+// screen reader reads it.
+let shown = '';
+effect(() => {
+  const { view, name } = route.value;
+  if (shown && shown !== view + '/' + name) {
+    const main = document.getElementById('main');
+    main.scrollTop = 0;
+    main.focus({ preventScroll: true });
+  }
+  shown = view + '/' + name;
 });
 
 const place = document.getElementById('app');

@@ -1,4 +1,4 @@
-// Each running node's own /v1/status, read about each second while somebody looks.
+// Each ready node's own /v1/status, read about each second while somebody looks.
 import { effect, signal } from '../lib/html.js';
 import { get, path } from './api.js';
 import { visible } from './link.js';
@@ -12,7 +12,7 @@ export const statuses = signal(new Map());
 
 let wanted = 0; // views that look
 
-// useStatuses polls while a view is shown: call it in an effect.
+// pollStatuses polls while a view is shown: call it in an effect.
 export function pollStatuses() {
   wanted++;
   if (wanted === 1) turn();
@@ -22,12 +22,15 @@ export function pollStatuses() {
 }
 
 let timer;
+let turns = 0;
 async function turn() {
   clearTimeout(timer);
   if (wanted === 0) return;
+  const mine = ++turns; // a turn that another one overtook does not go on
   if (visible.peek()) {
-    const running = nodes.peek().filter((n) => n.status?.pid).map((n) => n.metadata.name);
+    const running = nodes.peek().filter((n) => n.status?.phase === 'Running').map((n) => n.metadata.name);
     const answers = await Promise.all(running.map(one));
+    if (mine !== turns) return;
     statuses.value = new Map(answers.filter(Boolean));
   }
   if (wanted > 0) timer = setTimeout(turn, every);
@@ -42,15 +45,25 @@ async function one(node) {
   }
 }
 
-// A process that appears is asked at once.
-let pids = '';
+// A node that becomes ready is asked at once.
+let phases = '';
 effect(() => {
-  const now = nodes.value.map((n) => n.status?.pid || 0).join();
-  if (now !== pids) {
-    pids = now;
+  const now = nodes.value.map((n) => n.status?.phase).join();
+  if (now !== phases) {
+    phases = now;
     turn();
   }
 });
+
+// doubtsAbout says who does not see a node as alive: "suspect for n1".
+export function doubtsAbout(id, statuses) {
+  const doubts = [];
+  for (const [from, { data }] of statuses) {
+    const state = from !== id && data.gossip?.find((g) => g.node === id)?.state;
+    if (state && state !== 'alive') doubts.push(`${state} for ${from}`);
+  }
+  return doubts;
+}
 
 // groupsOf joins what the nodes say about each raft group: its leader by the
 // highest term that somebody states, and for each node how far it is.

@@ -23,6 +23,7 @@ export function watch(url, { matters = false } = {}) {
   let pending = [];
   let fresh = null; // the list that grows until its bookmark
   let flushing = false;
+  let whole = null; // called when the list is complete
   const apply = (event) => {
     pending.push(event);
     if (flushing) return;
@@ -43,6 +44,7 @@ export function watch(url, { matters = false } = {}) {
         else target.set(key(object), object);
       }
       if (next) items.value = next;
+      if (!fresh && whole) whole();
     });
   };
 
@@ -94,6 +96,9 @@ export function watch(url, { matters = false } = {}) {
       if (heard) return;
       heard = true;
       clearTimeout(late);
+    };
+    whole = () => {
+      whole = null;
       state.value = 'live';
       error.value = null;
       link.up();
@@ -108,6 +113,7 @@ export function watch(url, { matters = false } = {}) {
       link.down();
     };
     return () => {
+      whole = null;
       clearTimeout(late);
       socket.onclose = socket.onmessage = null;
       socket.close();

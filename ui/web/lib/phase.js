@@ -29,7 +29,7 @@ export function words(node) {
 // reason is the server's sentence, where the phase alone does not say it.
 export function reason(node) {
   const { phase, reason } = node.status || {};
-  return reason && phase !== 'Running' ? reason : '';
+  return reason && phase !== 'Running' && !isHeld(node) ? reason : '';
 }
 
 export function Phase({ node }) {

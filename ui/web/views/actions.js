@@ -1,7 +1,7 @@
 // What can be done to a node. The server decides; its refusal is shown as it is,
 // with the way round it where there is one.
 import { html, signal } from '../lib/html.js';
-import { act, nodes } from '../data/objects.js';
+import { act, nodes, startAll, stopAll } from '../data/objects.js';
 import { confirm } from './dialog.js';
 
 const running = signal(new Map()); // node -> what is being done
@@ -49,6 +49,21 @@ export async function perform(id, what, query = {}) {
   }
 }
 
+// performAll starts or stops every node; what comes of it is kept under ''.
+export async function performAll(what) {
+  if (running.peek().has('')) return;
+  if (what === 'stop' && !(await confirm({ title: 'Stop all nodes?', text: 'Nothing can be published or read until they are started again. The data stays.', yes: 'Stop all' }))) return;
+  set(running, '', what);
+  set(refused, '', null);
+  try {
+    await (what === 'stop' ? stopAll() : startAll());
+  } catch (err) {
+    set(refused, '', { what, message: err.message });
+  } finally {
+    set(running, '', null);
+  }
+}
+
 // Actions are the buttons; which of them make sense follows from the phase.
 export function Actions({ node, all = false }) {
   const id = node.metadata.name;
@@ -60,6 +75,7 @@ export function Actions({ node, all = false }) {
   return html`<span class="actions" role="group" aria-label=${`Actions on ${id}`}>
     ${down && button('start', 'Start', phase === 'CrashLoopBackOff' ? 'Start it now, without waiting' : 'Start the node')}
     ${!down && button('kill', 'Kill', 'SIGKILL now, as a fault: the controller starts it again', 'danger')}
+    ${!down && all && button('hold', 'Hold down', 'Kill it and keep it down until it is started', 'danger')}
     ${!down && button('restart', 'Restart', 'Drain, stop and start it, if the quorum allows')}
     ${all && !(down && node.spec?.stopped) && button('stop', 'Stop', 'Drain and stop it; it stays stopped')}
   </span>`;
@@ -69,7 +85,7 @@ export function Actions({ node, all = false }) {
 export function Refusal({ id }) {
   const r = refused.value.get(id);
   return r && html`<p class="refusal" role="alert">
-    <span>${r.what === 'hold' ? 'kill' : r.what} ${id}: ${r.message}</span>
+    <span>${r.what === 'hold' ? 'kill' : r.what} ${id || 'all'}: ${r.message}</span>
     ${r.force && html`<button class="small danger" onClick=${() => perform(id, 'restart', { force: true })}>Restart anyway</button>`}
     <button class="small quiet" aria-label="Dismiss" onClick=${() => set(refused, id, null)}>✕</button>
   </p>`;

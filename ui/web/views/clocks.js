@@ -13,7 +13,6 @@ export function scale(clocks) {
 export function Clocks({ nodes, statuses }) {
   const rows = nodes.map((n) => ({ id: n.metadata.name, up: !!n.status?.pid, clock: statuses.get(n.metadata.name)?.data.clock }));
   const known = rows.filter((r) => r.clock && r.clock.eps !== undefined).map((r) => r.clock);
-  if (known.length === 0) return null;
   const max = scale(known);
   return html`<section class="panel" aria-labelledby="clocks-h">
     <h2 id="clocks-h">Clocks <span class="hint">offset from the cluster’s time</span></h2>
@@ -27,10 +26,10 @@ export function Clocks({ nodes, statuses }) {
 }
 
 function Bar({ clock, max }) {
-  if (!clock || !(clock.eps >= 0)) return html`<svg class="bar" viewBox="-100 -10 200 20" preserveAspectRatio="none" aria-hidden="true"><line class="zero" x1="0" x2="0" y1="-10" y2="10" /></svg>`;
+  if (!clock || !(clock.eps >= 0)) return html`<svg class="errorbar" viewBox="-100 -10 200 20" preserveAspectRatio="none" aria-hidden="true"><line class="zero" x1="0" x2="0" y1="-10" y2="10" /></svg>`;
   const x = (us) => (100 * us) / max;
   const o = clock.offsetMicros || 0;
-  return html`<svg class="bar" viewBox="-100 -10 200 20" preserveAspectRatio="none" aria-hidden="true">
+  return html`<svg class="errorbar" viewBox="-100 -10 200 20" preserveAspectRatio="none" aria-hidden="true">
     <line class="base" x1="-100" x2="100" y1="0" y2="0" /><line class="zero" x1="0" x2="0" y1="-10" y2="10" />
     <rect class="eps" x=${x(o - clock.eps)} width=${Math.max(1, x(2 * clock.eps))} y="-4" height="8" />
     <line class="point" x1=${x(o)} x2=${x(o)} y1="-8" y2="8" />

@@ -40,7 +40,14 @@ function Question({ q }) {
 const shortcuts = [
   ['?', 'this list'],
   ['g c', 'cluster'],
+  ['g t', 'topics'],
+  ['g l', 'timeline'],
   ['1 … 9', 'the first node, the second, …'],
+  ['/', 'search or filter in the view'],
+  ['n N', 'next match, previous match (output)'],
+  ['p', 'pause or go on (output, arriving messages, timeline)'],
+  ['w', 'wrap long lines (output)'],
+  ['End', 'follow the end (output)'],
   ['d', 'light or dark'],
   ['Esc', 'close, or leave a field'],
 ];

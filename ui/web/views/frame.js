@@ -32,10 +32,10 @@ export function turnTheme() {
 const themeSigns = { system: '◐', light: '☀', dark: '☾' };
 
 // views are the tabs: [view, word].
-export const tabs = [['cluster', 'Cluster']];
+export const tabs = [['cluster', 'Cluster'], ['topics', 'Topics'], ['timeline', 'Timeline']];
 
 export function Header() {
-  const view = route.value.view;
+  const view = route.value.view === 'topic' ? 'topics' : route.value.view;
   return html`<header class="bar">
     <a class="brand" href="#/"><svg viewBox="0 0 20 18" aria-hidden="true"><path d="M10 3 3 15h14z" /><circle cx="10" cy="3" r="2.6" /><circle cx="3" cy="15" r="2.6" /><circle cx="17" cy="15" r="2.6" /></svg>Wiber</a>
     <${Health} />

@@ -2,12 +2,13 @@
 import { html, useEffect } from '../lib/html.js';
 import { clockTime, count, since } from '../lib/format.js';
 import { Phase, reason } from '../lib/phase.js';
-import { to } from '../lib/router.js';
+import { route, to } from '../lib/router.js';
 import { cluster, nodes, second } from '../data/objects.js';
 import { groupsOf, pollStatuses, statuses } from '../data/status.js';
 import { Actions, Refusal } from './actions.js';
 import { groupName } from './groups.js';
 import { clockWords } from './picture.js';
+import { Terminal } from './terminal.js';
 
 export function NodeView({ id }) {
   useEffect(pollStatuses, []);
@@ -17,6 +18,8 @@ export function NodeView({ id }) {
     return html`<div class="view empty"><h1>There is no node ${id}</h1>
       <p>The cluster ${cluster.value.metadata.name} has ${nodes.value.map((n, i) => html`${i ? ', ' : ''}<a href=${to('node', n.metadata.name)}>${n.metadata.name}</a>`)}.</p></div>`;
   }
+  const at = Date.parse(route.value.query.get('at') || '');
+  const moment = Number.isNaN(at) ? undefined : at;
   return html`<div class="view node">
     <header class="nodehead">
       <h1>${id}</h1>
@@ -25,6 +28,7 @@ export function NodeView({ id }) {
     </header>
     <${Refusal} id=${id} />
     <${Facts} node=${node} />
+    <${Terminal} id=${id} at=${moment} restarts=${(node.status?.incarnation || 1) - 1} />
   </div>`;
 }
 
@@ -45,5 +49,6 @@ function Facts({ node }) {
     ${clock && s.pid && fact('clock', clock.replace('clock ', ''), true)}
     ${s.lastTermination && fact('last end', `${s.lastTermination.signal || `exit code ${s.lastTermination.exitCode}`} at ${clockTime(Date.parse(s.lastTermination.at))}`, true)}
     ${reason(node) && fact('why', reason(node), true)}
+    ${s.pid && (s.conditions || []).filter((c) => c.status !== 'True').map((c) => fact(c.type, html`<span class="tone-busy">▲ ${c.message || c.reason || c.status}</span>`, true))}
   </dl>`;
 }

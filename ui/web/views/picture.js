@@ -1,16 +1,18 @@
 // The cluster as a picture: nodes on a ring, a line for each pair, drawn in the
 // pixels of its place so that text keeps its size.
 import { html, useLayoutEffect, useRef, useState } from '../lib/html.js';
-import { count, micros } from '../lib/format.js';
+import { count, micros, rate } from '../lib/format.js';
 import { look, words } from '../lib/phase.js';
 import { to } from '../lib/router.js';
+import { total } from '../data/topics.js';
 import { groupName } from './groups.js';
 
 // place returns the middle of each of n cards in a box, and their size.
 export function place(n, width, height) {
   const narrow = width < 560;
-  const w = n > 5 ? (narrow ? 96 : 132) : narrow ? Math.min(150, (width - 40) / 2) : 184;
-  const h = n > 5 ? 72 : 96;
+  let [w, h] = [184, 96];
+  if (narrow) [w, h] = n > 5 ? [76, 50] : n > 3 ? [108, 66] : [Math.min(156, (width - 40) / 2), 96];
+  else if (n > 5) [w, h] = [132, 72];
   if (n === 1) return { w, h, at: [{ x: width / 2, y: height / 2 }] };
   const rx = Math.min((width - w) / 2 - 8, narrow ? 1000 : 300);
   const ry = (height - h) / 2 - 8;
@@ -52,6 +54,7 @@ export function Picture({ nodes, groups, statuses }) {
 function Drawing({ nodes, groups, statuses, width, height }) {
   const { w, h, at } = place(nodes.length, width, height);
   const lines = [];
+  const labels = []; // over the cards
   nodes.forEach((a, i) => {
     for (let j = i + 1; j < nodes.length; j++) {
       const b = nodes[j];
@@ -60,16 +63,26 @@ function Drawing({ nodes, groups, statuses, width, height }) {
       const broken = off ? [] : linkState(an, bn, statuses);
       const p = at[i];
       const q = at[j];
-      lines.push(html`<g key=${an + bn}>
-        <line x1=${p.x} y1=${p.y} x2=${q.x} y2=${q.y} class=${broken.length ? 'link broken' : off ? 'link off' : 'link'} />
-        ${broken.length > 0 && html`<${Broken} x=${(p.x + q.x) / 2} y=${(p.y + q.y) / 2} text=${broken.join(' ')} />`}
-      </g>`);
+      lines.push(html`<line key=${an + bn} x1=${p.x} y1=${p.y} x2=${q.x} y2=${q.y} class=${broken.length ? 'link broken' : off ? 'link off' : 'link'} />`);
+      if (broken.length > 0) labels.push(html`<${Broken} key=${an + bn} x=${(p.x + q.x) / 2} y=${(p.y + q.y) / 2} text=${broken.join(' ')} />`);
     }
   });
   return html`<svg width=${width} height=${height} viewBox="0 0 ${width} ${height}" role="group" aria-label="The nodes of the cluster">
     ${lines}
+    ${nodes.length > 2 && html`<${Middle} x=${width / 2} y=${(Math.min(...at.map((p) => p.y)) + Math.max(...at.map((p) => p.y))) / 2 + (nodes.length === 3 ? h / 2 : 0)} />`}
     ${nodes.map((n, i) => html`<${Card} key=${n.metadata.name} node=${n} x=${at[i].x - w / 2} y=${at[i].y - h / 2} w=${w} h=${h} groups=${groups} status=${statuses.get(n.metadata.name)?.data} />`)}
+    ${labels}
   </svg>`;
+}
+
+// Middle is the throughput of the whole, where the ring leaves room.
+function Middle({ x, y }) {
+  const r = total.value;
+  return r !== undefined && html`<g class="middle">
+    <rect x=${x - 52} y=${y - 26} width="104" height="46" rx="8" />
+    <text class="big" x=${x} y=${y} text-anchor="middle">${rate(r)}</text>
+    <text x=${x} y=${y + 16} text-anchor="middle">messages/s</text>
+  </g>`;
 }
 
 function Broken({ x, y, text }) {
@@ -86,21 +99,22 @@ function Card({ node, x, y, w, h, groups, status }) {
   const [sign, tone] = look(s.phase);
   const leads = groups.filter((g) => g.leader === id && s.pid).map((g) => g.id);
   const small = h < 90;
+  const tiny = w < 120;
   const clock = status?.clock;
   const says = words(node);
   const label = `${id}: ${says}${leads.length ? `, leads ${leads.map(groupName).join(', ')}` : ''}${s.pid ? `, lag ${s.lag || 0}` : ''}`;
   const cut = Math.floor((w - 62) / 6.6);
-  return html`<a href=${to('node', id)} aria-label=${label} class="card tone-${tone}">
-    <title>${label}</title>
-    <rect class="body" x=${x} y=${y} width=${w} height=${h} rx="8" />
+  return html`<g class="card tone-${tone}">
+    <a href=${to('node', id)} aria-label=${label}><title>${label}</title><rect class="body" x=${x} y=${y} width=${w} height=${h} rx="8" /></a>
+    <g class="face" aria-hidden="true">
     <text x=${x + 12} y=${y + 22} class="sign">${sign}</text>
     <text x=${x + 28} y=${y + 22} class="id">${id}</text>
-    <text x=${x + w - 12} y=${y + 22} text-anchor="end" class="state">${small || says.length > cut ? short(node, says, cut) : says}</text>
-    <${Cells} x=${x + 12} y=${y + 34} w=${w - 24} groups=${groups} leads=${leads} />
+    ${!tiny && html`<text x=${x + w - 12} y=${y + 22} text-anchor="end" class="state">${short(node, says, cut)}</text>`}
+    <${Cells} x=${x + 12} y=${y + (h < 60 ? 28 : small ? 31 : 34)} w=${w - 24} h=${h < 60 ? 14 : 20} groups=${groups} leads=${leads} />
     ${!small && html`<text x=${x + 12} y=${y + 70} class="num">${s.pid ? `term ${count(s.term || 0)} · lag ${count(s.lag || 0)}` : s.restarts ? `restarts ${s.restarts}` : ''}</text>`}
-    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${clock && s.pid ? clockWords(clock) : ''}</text>`}
-    ${small && html`<text x=${x + 12} y=${y + 64} class="num">${s.pid ? `lag ${count(s.lag || 0)}` : ''}</text>`}
-  </a>`;
+    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${clock && s.pid ? (w < 170 ? clockWords(clock).replace('clock ', '') : clockWords(clock)) : ''}</text>`}
+    ${small && !tiny && html`<text x=${x + 12} y=${y + 67} class="num">${s.pid ? `lag ${count(s.lag || 0)}` : ''}</text>`}</g>
+  </g>`;
 }
 
 // short keeps a countdown when the whole sentence has no room.
@@ -117,15 +131,15 @@ export function clockWords(clock) {
 }
 
 // Cells are the groups in a row: filled where the node leads.
-function Cells({ x, y, w, groups, leads }) {
+function Cells({ x, y, w, h, groups, leads }) {
   const gap = 3;
   const cell = Math.min(22, (w - gap * (groups.length - 1)) / groups.length);
-  if (cell < 9) return html`<text x=${x} y=${y + 14} class="num">leads ${leads.length} of ${groups.length}</text>`;
+  if (cell < 6) return html`<text x=${x} y=${y + 14} class="num">leads ${leads.length} of ${groups.length}</text>`;
   return groups.map((g, i) => {
     const on = leads.includes(g.id);
     return html`<g class=${on ? 'cell on' : 'cell'}>
-      <rect x=${x + i * (cell + gap)} y=${y} width=${cell} height="20" rx="4" />
-      ${cell > 13 && html`<text x=${x + i * (cell + gap) + cell / 2} y=${y + 14} text-anchor="middle">${g.id === 'catalogue' ? 'C' : g.id}</text>`}
+      <rect x=${x + i * (cell + gap)} y=${y} width=${cell} height=${h} rx="3" />
+      ${cell > 13 && h > 18 && html`<text x=${x + i * (cell + gap) + cell / 2} y=${y + 14} text-anchor="middle">${g.id === 'catalogue' ? 'C' : g.id}</text>`}
     </g>`;
   });
 }

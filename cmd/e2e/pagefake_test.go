@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wiber/wiber/ui"
+)
+
+// fakeController answers the page as a controller does, from what a test puts
+// into it: shapes of clusters, and outputs, that real processes take long to
+// come to.
+type fakeController struct {
+	server *httptest.Server
+	start  time.Time
+
+	mu       sync.Mutex
+	nodes    []object
+	statuses map[string]object // /v1/status by node
+	events   []object
+	outputs  map[string]string
+	before   map[string]string // outputs of the runs before
+	messages []object          // of the topic orders
+	sockets  map[*socket]string
+	asked    []string // POSTs
+	down     bool     // every connection is refused
+}
+
+type object = map[string]any
+
+// newFakeController has n nodes, which lead the groups in turn; n2 has lost its
+// link to n3.
+func newFakeController(t testing.TB, n int) *fakeController {
+	t.Helper()
+	page, err := ui.New(ui.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeController{
+		start: clock.Now().Add(-4 * time.Minute), statuses: map[string]object{}, outputs: map[string]string{}, before: map[string]string{},
+		sockets: map[*socket]string{},
+	}
+	name := func(i int) string { return fmt.Sprintf("n%d", i+1) }
+	for i := range n {
+		f.addNode(name(i), i, n)
+	}
+	if n > 1 {
+		f.event("Node", "n2", "Warning", "Exited", "it was ended by SIGKILL", 100*time.Second)
+		f.event("Node", "n2", "Normal", "Started", "pid 4002", 98*time.Second)
+		f.event("Cluster", "demo", "Normal", "LeaderChanged", "n1 leads shard 2 in term 3, before it n2", 99*time.Second)
+	}
+	for i := range 180 {
+		f.messages = append(f.messages, f.message(i, fmt.Sprintf(`{"order":%d,"total":%d}`, i, 3*i)))
+	}
+	f.server = httptest.NewServer(f.routes(page))
+	t.Cleanup(func() {
+		f.cut()
+		f.server.CloseClientConnections()
+		f.server.Close()
+	})
+	return f
+}
+
+func (f *fakeController) addNode(id string, i, n int) {
+	var leads []string
+	var groups, links []object
+	for g := range 5 {
+		group, leader := strconv.Itoa(g-1), fmt.Sprintf("n%d", g%n+1)
+		if g == 0 {
+			group = "catalogue"
+		}
+		o := object{"id": group, "leader": leader, "role": "follower", "term": 3, "commit": 120330 + g, "applied": 120330 + g}
+		if leader == id {
+			leads = append(leads, group)
+			var followers []object
+			for j := range n {
+				if j != i {
+					followers = append(followers, object{"node": fmt.Sprintf("n%d", j+1), "lag": 7 * j, "active": j != 4})
+				}
+			}
+			o["role"], o["followers"] = "leader", followers
+		}
+		groups = append(groups, o)
+	}
+	for j := range n {
+		if j != i {
+			links = append(links, object{"node": fmt.Sprintf("n%d", j+1), "up": !(id == "n2" && j == 2), "since": f.start})
+		}
+	}
+	f.nodes = append(f.nodes, object{
+		"metadata": object{"name": id, "namespace": "demo", "generation": 1, "resourceVersion": "1"},
+		"spec":     object{"id": id},
+		"status":   object{"phase": "Running", "pid": 4001 + i, "incarnation": 2, "restarts": 0, "term": 3, "lag": 0, "leaderOf": leads, "startedAt": f.start},
+	})
+	offset := []int{40, -210, 95, 12, -60, 3, 1, 2, 3}[i]
+	f.statuses[id] = object{"node": id, "groups": groups, "links": links, "clock": object{"state": "synchronised", "offsetMicros": offset, "eps": 180 + 20*i}}
+	f.outputs[id] = f.line(0, "INFO", "node runs")
+	f.before[id] = f.line(-60, "INFO", "the run before")
+}
+
+// line is a line of output, seconds after the start.
+func (f *fakeController) line(seconds float64, level, text string) string {
+	at := f.start.Add(time.Duration(seconds * float64(time.Second))).UTC().Format("2006-01-02T15:04:05.000Z")
+	return fmt.Sprintf("time=%s level=%s msg=%q node=n1\n", at, level, text)
+}
+
+func (f *fakeController) event(kind, name, typ, reason, message string, ago time.Duration) {
+	at := clock.Now().Add(-ago)
+	id := fmt.Sprintf("%s.%d", name, len(f.events))
+	f.events = append(f.events, object{
+		"metadata":       object{"name": id, "namespace": "demo", "uid": id},
+		"involvedObject": object{"kind": kind, "name": name},
+		"type":           typ, "reason": reason, "message": message, "count": 1,
+		"firstTimestamp": at, "lastTimestamp": at, "source": object{"component": "controller"},
+	})
+}
+
+func (f *fakeController) message(offset int, value string) object {
+	return object{"topic": "orders", "partition": 0, "offset": offset, "ts": f.start.Add(time.Duration(offset) * time.Second).UnixMicro(), "eps": 180, "lamport": offset, "key": "table-7", "value": value}
+}
+
+func (f *fakeController) routes(page http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/{$}", page)
+	mux.Handle(ui.Prefix, page)
+	mux.HandleFunc("/apis/wiber.dev/v1alpha1/{kind}", func(w http.ResponseWriter, r *http.Request) { f.watch(w, r, r.PathValue("kind")) })
+	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) { f.watch(w, r, "events") })
+	mux.HandleFunc("/nodes/{id}/v1/status", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.statuses[r.PathValue("id")]) })
+	mux.HandleFunc("/nodes/{id}/logs", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("previous") != "" {
+			_, _ = w.Write([]byte(f.before[r.PathValue("id")]))
+			return
+		}
+		f.serve(w, r, "logs "+r.PathValue("id"), f.outputs[r.PathValue("id")])
+	})
+	mux.HandleFunc("GET /topics", func(w http.ResponseWriter, r *http.Request) {
+		partition := object{"partition": 0, "shard": 1, "leader": "n1", "first": 0, "next": len(f.messages)}
+		answerJSON(w, []object{{"name": "orders", "partitions": []object{partition}}})
+	})
+	mux.HandleFunc("GET /topics/{t}/messages", f.history)
+	mux.HandleFunc("/topics/{t}/stream", func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, "stream", "") })
+	mux.HandleFunc("POST /cluster/node/{id}/{what}", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.asked = append(f.asked, r.URL.RequestURI())
+		f.mu.Unlock()
+		if strings.HasSuffix(r.URL.RequestURI(), "/restart") {
+			w.WriteHeader(http.StatusConflict)
+			answerJSON(w, object{"error": object{"code": "Conflict", "message": "its restart would cost the quorum"}})
+			return
+		}
+		answerJSON(w, []object{})
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		down := f.down
+		f.mu.Unlock()
+		if down {
+			panic(http.ErrAbortHandler) // the connection is cut
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (f *fakeController) history(w http.ResponseWriter, r *http.Request) {
+	limit, _ := strconv.Atoi(r.FormValue("limit"))
+	from, _ := strconv.Atoi(r.FormValue("from"))
+	list := []object{}
+	if r.FormValue("reverse") != "" {
+		for i := len(f.messages) - 1; i >= 0 && len(list) < limit; i-- {
+			list = append(list, f.messages[i])
+		}
+	} else {
+		list = f.messages[min(from, len(f.messages)):min(from+limit, len(f.messages))]
+	}
+	answerJSON(w, object{"messages": list})
+}
+
+func answerJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// watch sends all objects of a kind and a bookmark; later ones are sent by send.
+func (f *fakeController) watch(w http.ResponseWriter, r *http.Request, kind string) {
+	f.mu.Lock()
+	items := map[string][]object{"nodes": f.nodes, "events": f.events}[kind]
+	if kind == "clusters" && len(f.nodes) > 0 {
+		ready := object{"type": "Ready", "status": "True", "observedGeneration": 1}
+		items = []object{{"metadata": object{"name": "demo", "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}}}
+	}
+	var frames []string
+	for _, item := range items {
+		frames = append(frames, encode(object{"type": "ADDED", "object": item}))
+	}
+	f.mu.Unlock()
+	frames = append(frames, encode(object{"type": "BOOKMARK", "object": object{"metadata": object{"resourceVersion": "1"}}}))
+	f.serve(w, r, kind, frames...)
+}
+
+func encode(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// send sends a frame to all sockets of a kind.
+func (f *fakeController) send(kind, frame string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s, k := range f.sockets {
+		if k == kind {
+			s.write(frame)
+		}
+	}
+}
+
+// cut ends all sockets.
+func (f *fakeController) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.sockets {
+		s.conn.Close()
+	}
+}
+
+func (f *fakeController) setDown(down bool) {
+	f.mu.Lock()
+	f.down = down
+	f.mu.Unlock()
+	if down {
+		f.cut()
+	}
+}
+
+// serve upgrades a request, sends frames, and keeps the socket until its end.
+func (f *fakeController) serve(w http.ResponseWriter, r *http.Request, kind string, frames ...string) {
+	s, reader, err := upgrade(w, r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	defer s.conn.Close()
+	f.mu.Lock()
+	for _, frame := range frames {
+		s.write(frame)
+	}
+	f.sockets[s] = kind
+	f.mu.Unlock()
+	for {
+		if _, err := reader.Discard(1); err != nil { // the page says nothing but goodbye
+			break
+		}
+	}
+	f.mu.Lock()
+	delete(f.sockets, s)
+	f.mu.Unlock()
+}
+
+// socket is the server's end of a WebSocket that only sends text.
+type socket struct{ conn net.Conn }
+
+func upgrade(w http.ResponseWriter, r *http.Request) (*socket, *bufio.Reader, error) {
+	key := r.Header.Get("Sec-WebSocket-Key")
+	if key == "" {
+		return nil, nil, fmt.Errorf("not a WebSocket")
+	}
+	conn, both, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", base64.StdEncoding.EncodeToString(sum[:]))
+	return &socket{conn}, both.Reader, nil
+}
+
+func (s *socket) write(text string) {
+	if text == "" {
+		return
+	}
+	head := []byte{0x81, 127}
+	head = binary.BigEndian.AppendUint64(head, uint64(len(text)))
+	if len(text) < 126 {
+		head = []byte{0x81, byte(len(text))}
+	} else if len(text) < 1<<16 {
+		head = binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(len(text)))
+	}
+	_, _ = s.conn.Write(append(head, text...)) // who is gone reads nothing
+}
