@@ -282,6 +282,16 @@ func (n *fakeNode) serve(conn net.Conn) {
 				return
 			}
 		case wire.Sub:
+			if q.ByTime {
+				m, refused := n.subscribeMerged(&q)
+				if refused != nil {
+					out.put(wire.AppendError(nil, refused))
+					continue
+				}
+				out.put(wire.AppendSub(nil, m.sid))
+				subs.Go(func() { n.deliverMerged(m, out, over) })
+				continue
+			}
 			topic, sid, from := q.Topics[0], q.SID, q.From
 			first, refused := n.subscribe(topic, from)
 			if refused != nil {
@@ -485,5 +495,57 @@ func within(t *testing.T, d time.Duration, f func()) {
 	f()
 	if took := time.Since(start); took > d {
 		t.Errorf("took %v, more than %v", took, d)
+	}
+}
+
+// merged is a SUB by order of time: the fake delivers its partitions in turn.
+type merged struct {
+	sid    string
+	topics []wire.Topic
+	froms  []wire.Position
+	at     map[string]uint64 // by topic/partition
+}
+
+func (n *fakeNode) subscribeMerged(q *wire.Request) (*merged, *wire.Error) {
+	m := &merged{sid: q.SID, topics: slices.Clone(q.Topics), froms: slices.Clone(q.Froms), at: map[string]uint64{}}
+	if len(m.froms) == 0 {
+		m.froms = slices.Repeat([]wire.Position{q.From}, len(m.topics))
+	}
+	for i, t := range m.topics {
+		if t.Wild() || t.Partition == wire.AnyPartition {
+			continue
+		}
+		first, err := n.subscribe(t, m.froms[i])
+		if err != nil {
+			return nil, err
+		}
+		if key := fmt.Sprintf("%s/%d", t.Name, t.Partition); m.at[key] == 0 {
+			m.at[key] = first
+		}
+	}
+	return m, nil
+}
+
+func (n *fakeNode) deliverMerged(m *merged, out *fakeQueue, over chan struct{}) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		for name, all := range n.c.topics {
+			for i, p := range all {
+				if !slices.ContainsFunc(m.topics, func(t wire.Topic) bool { return t.Matches(name, i) }) {
+					continue
+				}
+				key := fmt.Sprintf("%s/%d", name, i)
+				for ; m.at[key] < uint64(n.end(p)); m.at[key]++ {
+					out.put(wire.AppendMessage(nil, m.sid, &p.messages[m.at[key]]))
+				}
+			}
+		}
+		n.c.grown.Wait()
 	}
 }

@@ -210,72 +210,80 @@ func TestNoGapNoRepeat(t *testing.T) {
 		"a list":             {"a,b,new", wire.Position{Kind: wire.Earliest}, map[string]uint64{"a/0": 0, "b/0": 0, "b/1": 0, "new/0": 0}},
 		"a pattern":          {">", wire.Position{}, map[string]uint64{"a/0": 20, "b/0": 20, "b/1": 20, "new/0": 0}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newFakeCluster("a", "b", "c")
-				c.create("a", 1, 20)
-				c.create("b", 2, 40)
-				cl := c.client(t, nil, "a", "b", "c")
-				c.set("b", func(n *fakeNode) { n.behind = 3 })
-				s := cl.Subscribe(t.Context(), tt.topics, SubscribeOptions{From: tt.from})
-				done := make(chan bool)
-				f := follow{t, make(map[string]uint64)}
-				first := make(map[string]uint64)
-				left := 0
-				for _, from := range tt.want {
-					left += 400 - int(from)
-				}
-				go func() {
-					defer close(done)
-					for ; left > 0 && s.Next(); left-- {
-						m := s.Message()
-						key := fmt.Sprintf("%s/%d", m.Topic, m.Partition)
-						if _, ok := first[key]; !ok {
-							first[key] = m.Offset
-						}
-						f.take(m)
-					}
-				}()
-				synctest.Wait()
-				c.create("new", 1, 0)
-				for i := range 400 {
-					for _, p := range []struct {
-						topic     string
-						partition int
-					}{{"a", 0}, {"b", 0}, {"b", 1}, {"new", 0}} {
-						if i >= 20 || p.topic == "new" {
-							c.publish(p.topic, p.partition, fmt.Sprint(i))
-						}
-					}
-					if i%23 == 0 {
-						c.cut([]string{"a", "b", "c"}[i/23%3])
-					}
-					time.Sleep(50 * time.Millisecond)
-				}
-				c.set("b", func(n *fakeNode) { n.behind = 0 })
-				c.mu.Lock()
-				c.grown.Broadcast()
-				c.mu.Unlock()
-				time.Sleep(10 * time.Second)
-				s.Close()
-				<-done
-				if left != 0 {
-					t.Errorf("%d messages are missing, %v", left, s.Err())
-				}
-				for key, from := range tt.want {
-					if first[key] != from || f.next[key] != 400 {
-						t.Errorf("%s: from %d to %d, want from %d to 400", key, first[key], f.next[key], from)
-					}
-				}
-				if len(first) != len(tt.want) {
-					t.Errorf("delivered of %v", first)
-				}
-				if broke := c.nodes["a"].dialed + c.nodes["b"].dialed + c.nodes["c"].dialed; broke < 8 {
-					t.Errorf("%d connections: hardly anything broke", broke)
-				}
-			})
-		})
+		for _, byTime := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " by time=", byTime), func(t *testing.T) { noGapNoRepeat(t, tt.topics, tt.from, tt.want, byTime) })
+		}
 	}
+}
+
+func noGapNoRepeat(t *testing.T, topics string, from wire.Position, want map[string]uint64, byTime bool) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster("a", "b", "c")
+		c.create("a", 1, 20)
+		c.create("b", 2, 40)
+		cl := c.client(t, nil, "a", "b", "c")
+		c.set("b", func(n *fakeNode) { n.behind = 3 })
+		s := cl.Subscribe(t.Context(), topics, SubscribeOptions{From: from, ByTime: byTime})
+		done := make(chan bool)
+		f := follow{t, make(map[string]uint64)}
+		first := make(map[string]uint64)
+		left, high := 0, uint64(0)
+		for _, from := range want {
+			left += 400 - int(from)
+		}
+		go func() {
+			defer close(done)
+			for ; left > 0 && s.Next(); left-- {
+				m := s.Message()
+				key := fmt.Sprintf("%s/%d", m.Topic, m.Partition)
+				if _, ok := first[key]; !ok {
+					first[key] = m.Offset
+				}
+				f.take(m)
+				if byTime && m.Late != (m.TS < high) {
+					t.Errorf("%s %d: late=%v", key, m.Offset, m.Late)
+				}
+				high = max(high, m.TS)
+			}
+		}()
+		synctest.Wait()
+		c.create("new", 1, 0)
+		for i := range 400 {
+			for _, p := range []struct {
+				topic     string
+				partition int
+			}{{"a", 0}, {"b", 0}, {"b", 1}, {"new", 0}} {
+				if i >= 20 || p.topic == "new" {
+					c.publish(p.topic, p.partition, fmt.Sprint(i))
+				}
+			}
+			if i%23 == 0 {
+				c.cut([]string{"a", "b", "c"}[i/23%3])
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		c.set("b", func(n *fakeNode) { n.behind = 0 })
+		c.mu.Lock()
+		c.grown.Broadcast()
+		c.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		s.Close()
+		<-done
+		if left != 0 {
+			t.Errorf("%d messages are missing, %v", left, s.Err())
+		}
+		for key, from := range want {
+			if first[key] != from || f.next[key] != 400 {
+				t.Errorf("%s: from %d to %d, want from %d to 400", key, first[key], f.next[key], from)
+			}
+		}
+		if len(first) != len(want) {
+			t.Errorf("delivered of %v", first)
+		}
+		if broke := c.nodes["a"].dialed + c.nodes["b"].dialed + c.nodes["c"].dialed; broke < 8 {
+			t.Errorf("%d connections: hardly anything broke", broke)
+		}
+	})
 }
 
 func TestWhatEndsASubscription(t *testing.T) {
@@ -294,6 +302,11 @@ func TestWhatEndsASubscription(t *testing.T) {
 				t.Errorf("%s: %v", tt.topics, s.Err())
 			}
 			s.Close()
+		}
+		for _, o := range []SubscribeOptions{{MaxDelay: time.Second}, {ByTime: true, MaxDelay: 2 * time.Minute}, {ByTime: true, MaxDelay: -1}} {
+			if s := cl.Subscribe(t.Context(), "t", o); s.Next() || s.Err() == nil {
+				t.Errorf("%+v: %v", o, s.Err())
+			}
 		}
 		s := cl.Subscribe(t.Context(), "t", SubscribeOptions{From: offset(0), Limit: 3})
 		n := 0
@@ -370,6 +383,12 @@ func TestATopicMadeAnewIsFollowed(t *testing.T) {
 
 // One that fell behind is told so, and subscribes again where it was.
 func TestASlowSubscriptionIsMadeAgain(t *testing.T) {
+	for _, byTime := range []bool{false, true} {
+		t.Run(fmt.Sprint("by time=", byTime), func(t *testing.T) { slowIsMadeAgain(t, byTime) })
+	}
+}
+
+func slowIsMadeAgain(t *testing.T, byTime bool) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newFakeCluster("a")
 		c.create("t", 1, 5)
@@ -386,7 +405,7 @@ func TestASlowSubscriptionIsMadeAgain(t *testing.T) {
 				return fakeAction{}
 			}
 		})
-		s := c.client(t, nil, "a").Subscribe(t.Context(), "t", SubscribeOptions{From: offset(0), Limit: 5})
+		s := c.client(t, nil, "a").Subscribe(t.Context(), "t", SubscribeOptions{From: offset(0), Limit: 5, ByTime: byTime})
 		f := follow{t, map[string]uint64{"t/0": 0}}
 		for s.Next() {
 			f.take(s.Message())

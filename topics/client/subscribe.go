@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +22,12 @@ type SubscribeOptions struct {
 	From wire.Position
 	// Limit ends the subscription after so many messages; 0: none.
 	Limit uint64
+	// ByTime merges everything that is subscribed to by its stamps. A message that
+	// came after something younger was delivered has Late set.
+	ByTime bool
+	// MaxDelay is how long, by order of time, a message waits for others at most;
+	// wire.DefaultMaxDelay if 0.
+	MaxDelay time.Duration
 }
 
 // Subscription is an endless History of what is published, for one goroutine.
@@ -28,6 +36,9 @@ type SubscribeOptions struct {
 // so that it goes on with another node where each partition was. What it does
 // not know yet (a topic that begins to match a pattern, a new partition) it
 // finds by asking every two seconds, and reads from its beginning.
+//
+// By order of time it is one SUB, which names each partition with its own next
+// offset, and behind them what was asked for, for what is to come.
 type Subscription struct {
 	c      *Client
 	ctx    context.Context // of the iteration: Next cannot be given another one
@@ -38,6 +49,8 @@ type Subscription struct {
 	link    *link
 	cursors map[stream]*cursor // of partitions, and of awaited topics under anyPartition
 	bySID   map[string]*cursor // on this connection
+	merged  cursor             // the one SUB by order of time: its sid, and whether it was accepted
+	high    uint64             // by order of time: the youngest stamp delivered
 	sids    int
 	lines   []wire.TopicLine // of the TOPICS being answered
 	begun   bool             // a node has answered a TOPICS: From has been applied
@@ -86,6 +99,13 @@ func (c *Client) Subscribe(ctx context.Context, topics string, opt SubscribeOpti
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	if s.opt.From.Kind == wire.Unset {
 		s.opt.From.Kind = wire.Latest
+	}
+	if s.opt.ByTime && s.opt.MaxDelay == 0 {
+		s.opt.MaxDelay = wire.DefaultMaxDelay
+	}
+	if s.opt.MaxDelay < 0 || s.opt.MaxDelay > wire.MaxMaxDelay || s.opt.MaxDelay != 0 && !s.opt.ByTime {
+		s.stop(fmt.Errorf("client: MaxDelay %v: belongs to ByTime, and is up to %v", s.opt.MaxDelay, wire.MaxMaxDelay))
+		return s
 	}
 	for arg := range strings.SplitSeq(topics, ",") {
 		t, err := wire.ParsePattern(arg)
@@ -171,6 +191,7 @@ func (s *Subscription) connect() error {
 	for _, c := range s.cursors {
 		c.sid = ""
 	}
+	s.merged.sid = ""
 	return nil
 }
 
@@ -223,6 +244,10 @@ func (s *Subscription) deliver(m *wire.Message) bool {
 		return false // else the topic was deleted and made anew
 	}
 	c.next, c.ts, c.known = m.Offset+1, m.TS, true
+	if s.opt.ByTime {
+		m.Late = m.Late || m.TS < s.high // what went before a break, this node does not know
+		s.high = max(s.high, m.TS)
+	}
 	return true
 }
 
@@ -246,10 +271,17 @@ func (s *Subscription) found() error {
 			}
 			s.cursors[key] = c
 		}
+		if s.opt.ByTime {
+			continue
+		}
 		// The SUB of an awaited topic goes on for the partitions that it has now.
 		if awaited := s.cursors[stream{l.Topic, wire.AnyPartition}]; awaited == nil || awaited.sid == "" {
 			s.subscribe(c)
 		}
+	}
+	if s.opt.ByTime {
+		s.subscribeMerged()
+		return nil
 	}
 	for _, t := range s.asked {
 		key := stream{t.Name, t.Partition}
@@ -318,6 +350,37 @@ func (s *Subscription) subscribe(c *cursor) {
 	s.link.send(&wire.Request{Verb: wire.Sub, Topics: []wire.Topic{c.topic}, SID: c.sid, From: c.position()}, c)
 }
 
+// subscribeMerged sends the SUB by order of time, unless it stands on this
+// connection: what it does not name, the node takes in by itself.
+func (s *Subscription) subscribeMerged() {
+	if s.merged.sid != "" {
+		return
+	}
+	s.sids++
+	s.merged.sid = strconv.Itoa(s.sids)
+	s.bySID[s.merged.sid] = &s.merged
+	q := wire.Request{Verb: wire.Sub, SID: s.merged.sid, ByTime: true, MaxDelay: s.opt.MaxDelay}
+	keys := slices.SortedFunc(maps.Keys(s.cursors), func(a, b stream) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+	})
+	for _, key := range keys {
+		q.Topics = append(q.Topics, s.cursors[key].topic)
+		q.Froms = append(q.Froms, s.cursors[key].position())
+	}
+	for _, t := range s.asked {
+		from := s.opt.From // of what is not there yet, all will be new
+		if from.Kind == wire.Latest || from.Kind == wire.AtOffset && (t.Wild() || s.exists(t)) {
+			from = wire.Position{Kind: wire.Earliest}
+		}
+		q.Topics = append(q.Topics, t)
+		q.Froms = append(q.Froms, from)
+	}
+	if len(q.Froms) == 1 {
+		q.From, q.Froms = q.Froms[0], nil
+	}
+	s.link.send(&q, &s.merged)
+}
+
 // refused handles an -ERR: of a subscription that fell behind, which is made
 // anew, or of the oldest unanswered request.
 func (s *Subscription) refused(e *wire.Error) error {
@@ -325,7 +388,11 @@ func (s *Subscription) refused(e *wire.Error) error {
 		if c := s.bySID[sid]; c != nil {
 			delete(s.bySID, sid)
 			c.sid = ""
-			s.subscribe(c)
+			if s.opt.ByTime {
+				s.subscribeMerged()
+			} else {
+				s.subscribe(c)
+			}
 		}
 		return nil
 	}
