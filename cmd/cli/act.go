@@ -27,7 +27,7 @@ func (a *app) actionCommand(action *nodeAction) *cobra.Command {
 		Short:   action.short,
 		Long:    action.long,
 		Example: action.example,
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    oneNode,
 
 		ValidArgsFunction: a.completeNode,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,6 +48,12 @@ func (a *app) actionCommand(action *nodeAction) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// oneNode are the arguments of a command that takes one node.
+func oneNode(_ *cobra.Command, args []string) error {
+	_, err := parseNode(args)
+	return err
 }
 
 // actOnNode asks the controller for an action on one node and returns when it

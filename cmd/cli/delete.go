@@ -40,10 +40,20 @@ would be lost, so a topic is deleted only if its deletionPolicy is Delete or wit
   wiberctl delete -f cluster.yaml --purge-data`,
 		ValidArgsFunction: a.completeObjects("cluster", "topic"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			doomed, err := a.doomed(o, args)
-			var wrong manifests.Errors
-			if errors.As(err, &wrong) {
-				return err
+			var doomed []doomedObject
+			var err error
+			switch {
+			case len(o.files) > 0 && len(args) > 0:
+				err = errors.New("say what to delete by -f or by name, not both")
+			case len(o.files) > 0:
+				if doomed, err = a.doomedIn(o.files); err != nil {
+					return err
+				}
+			default:
+				doomed, err = doomedNames(args)
+			}
+			if err == nil {
+				err = o.check(doomed)
 			}
 			if err != nil {
 				return &usageError{cmd.CommandPath(), err}
@@ -65,45 +75,46 @@ type doomedObject struct {
 	name, cluster string // cluster: of a topic, if it is known
 }
 
-// doomed reads what is to be deleted, topics first, and checks that every flag
-// has an effect.
-func (a *app) doomed(o deleteOptions, args []string) ([]doomedObject, error) {
-	var all []doomedObject
-	switch {
-	case len(o.files) > 0 && len(args) > 0:
-		return nil, errors.New("say what to delete by -f or by name, not both")
-	case len(o.files) > 0:
-		documents, err := manifests.Decode(o.files, a.stdin)
-		if err != nil {
-			return nil, err
-		}
-		if documents, err = prepare(documents); err != nil {
-			return nil, err
-		}
-		for _, d := range documents {
-			r, err := resourceOf(d.Object.Type().Kind)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, doomedObject{r, d.Object.Meta().Name, d.Object.Meta().Namespace})
-		}
-	default:
-		targets, err := parseTargets(args)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range targets {
-			if len(t.names) == 0 {
-				return nil, fmt.Errorf("say which %s to delete: %s NAME", t.resource.plural, t.resource.singular)
-			}
-			for _, name := range t.names {
-				all = append(all, doomedObject{resource: t.resource, name: name})
-			}
-		}
+// doomedIn reads what is to be deleted from files.
+func (a *app) doomedIn(files []string) ([]doomedObject, error) {
+	documents, err := manifests.Decode(files, a.stdin)
+	if err != nil {
+		return nil, err
 	}
-	return all, o.check(all)
+	if documents, err = prepare(documents); err != nil {
+		return nil, err
+	}
+	var all []doomedObject
+	for _, d := range documents {
+		r, err := resourceOf(d.Object.Type().Kind)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, doomedObject{r, d.Object.Meta().Name, d.Object.Meta().Namespace})
+	}
+	return all, nil
 }
 
+// doomedNames reads what is to be deleted from arguments.
+func doomedNames(args []string) ([]doomedObject, error) {
+	targets, err := parseTargets(args)
+	if err != nil {
+		return nil, err
+	}
+	var all []doomedObject
+	for _, t := range targets {
+		if len(t.names) == 0 {
+			return nil, fmt.Errorf("say which %s to delete: %s NAME", t.resource.plural, t.resource.singular)
+		}
+		for _, name := range t.names {
+			all = append(all, doomedObject{resource: t.resource, name: name})
+		}
+	}
+	return all, nil
+}
+
+// check refuses what cannot be deleted and flags without an effect, and puts topics
+// first.
 func (o *deleteOptions) check(all []doomedObject) error {
 	clusters, topics := 0, 0
 	for _, d := range all {
@@ -161,6 +172,9 @@ func (a *app) delete(ctx context.Context, o deleteOptions, all []doomedObject) e
 		default:
 			printError(a.stderr, err)
 			failed = true
+			if refused.Code == http.StatusConflict && d.resource.kind == v1alpha1.KindTopic && !o.allowDataLoss {
+				fmt.Fprintln(a.stderr, "--allow-data-loss deletes it with its messages.")
+			}
 		}
 	}
 	if failed {

@@ -34,7 +34,12 @@ anew. With -w it goes on with what happens, until Ctrl-C.`,
   wiberctl events -w
   wiberctl events --for node/n2
   wiberctl events --types Warning`,
-		Args:        cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("the object goes with --for: events --for %s", strings.Join(args, "/"))
+			}
+			return nil
+		},
 		Annotations: map[string]string{outputsKey: objectOutputs},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.settle(); err != nil {

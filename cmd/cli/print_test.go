@@ -50,7 +50,7 @@ func TestTargetsMayBeWrittenInEveryForm(t *testing.T) {
 		{"Node/n2 nodes/n3 topic/orders", "nodes[n2 n3] topics[orders]"},
 		{"clusters,topics", "clusters[] topics[]"},
 		{"all", "clusters[] nodes[] topics[]"},
-		{"pods", `there is no resource type "pods": it is one of clusters, nodes, topics, events`},
+		{"pods", `there is no resource type "pods": it is one of clusters, nodes, topics, events (an object is KIND/NAME, as in node/n1)`},
 		{"node/", `"node/" is not of the form KIND/NAME`},
 		{"node/n1 n2", `"n2" is not of the form KIND/NAME`},
 		{"node n1 topic/a", `either KIND NAME or KIND/NAME, not both: "topic/a" after "node"`},

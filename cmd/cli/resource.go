@@ -22,7 +22,7 @@ func resourceOf(name string) (resource, error) {
 		kind, ok = v1alpha1.KindEvent, true // made by the controller: no manifest says this word
 	}
 	if !ok {
-		return resource{}, fmt.Errorf("there is no resource type %q: it is one of %s", name, strings.Join(resourceNames, ", "))
+		return resource{}, fmt.Errorf("there is no resource type %q: it is one of %s (an object is KIND/NAME, as in node/n1)", name, strings.Join(resourceNames, ", "))
 	}
 	return resource{v1alpha1.Resource(kind), strings.ToLower(kind), kind}, nil
 }
@@ -94,7 +94,7 @@ func parseNode(args []string) (string, error) {
 	case 2:
 		r, err := resourceOf(args[0])
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("one node at a time: NODE, node/NODE or node NODE, not %q", strings.Join(args, " "))
 		}
 		if r.kind != "Node" {
 			return "", fmt.Errorf("this works on a node, not on a %s", r.singular)

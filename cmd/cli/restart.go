@@ -14,6 +14,8 @@ func (a *app) restartCommand() *cobra.Command {
 		short: "Drain, stop and start a node",
 		long: `Drains a node, stops it and starts it again; returns when the new process
 runs. It is refused while it would cost the cluster its majority, unless forced.`,
+		example: `  wiberctl restart n2
+  wiberctl restart n1 --force        # although nobody can publish meanwhile`,
 		done: "restarted",
 		query: func() (url.Values, error) {
 			if force {

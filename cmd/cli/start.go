@@ -9,6 +9,7 @@ func (a *app) startCommand() *cobra.Command {
 		short: "Start a stopped node",
 		long: `Sets the node's wanted state to running (spec.nodes[].stopped) and returns when
 its process runs.`,
-		done: "started",
+		example: `  wiberctl start n2`,
+		done:    "started",
 	})
 }

@@ -10,6 +10,8 @@ func (a *app) stopCommand() *cobra.Command {
 		long: `Sets the node's wanted state to stopped (spec.nodes[].stopped) and returns when
 its process has ended. The node stays down until it is started. It is refused
 while it would cost the cluster its majority.`,
+		example: `  wiberctl stop n2
+  wiberctl stop node/n2 --cluster demo`,
 		done: "stopped",
 	})
 }
