@@ -102,7 +102,7 @@ func (e *ensemble) offset(voter int, now int64) interval {
 }
 
 // middle returns where the middle clock lies at the time now. What lies more than
-// MaxEps ahead of it is not taken.
+// MaxEps ahead of it is not taken: it counts as being anywhere above.
 func (e *ensemble) middle(now int64) interval {
 	clear(e.ahead)
 	i := e.order(now)
@@ -128,7 +128,7 @@ func (e *ensemble) order(now int64) interval {
 	for v := range e.peers {
 		o := e.offset(v, now)
 		if e.ahead[v] {
-			o = unknown
+			o.hi = unknown.hi // that it is ahead is known, and nothing more is taken of it
 		}
 		e.los, e.his = append(e.los, o.lo), append(e.his, o.hi)
 	}

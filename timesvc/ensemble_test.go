@@ -51,6 +51,8 @@ func TestWhoseTimeCounts(t *testing.T) {
 		{"and its own node takes the others' time", []int64{0, 3 * second, 0}, 1, 0, 30_000, ""},
 		{"a clock three seconds behind moves nobody", []int64{0, -3 * second, 0}, 0, 0, 30_000, ""},
 		{"and its own node takes the others' time, too", []int64{0, -3 * second, 0}, 1, 0, 30_000, ""},
+		{"three that are seconds apart", []int64{0, 3 * second, -second}, 2, 0, 30_000, ""},
+		{"three that are seconds apart, the first", []int64{0, 3 * second, -second}, 1, 0, 30_000, ""},
 		{"the middle of three", []int64{0, 90 * millisecond, 250 * millisecond}, 0, 90 * millisecond, 30_000, ""},
 		{"the middle of three is itself", []int64{0, 90 * millisecond, 250 * millisecond}, 1, 90 * millisecond, 30_000, ""},
 		{"with one unknown it may be either", []int64{0, 90 * millisecond, no}, 0, 45 * millisecond, 45*millisecond + 30_000, ""},
