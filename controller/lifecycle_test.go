@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wiber/wiber/controller/plan"
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
@@ -733,5 +734,22 @@ func TestTheLogsOfANodeAreFoundNewestFirst(t *testing.T) {
 		}
 		_, err = logs("n9")
 		refused(t, err, v1alpha1.ReasonNotFound, "n9")
+	})
+}
+
+// A pass decides to wait for a moment, and the moment comes before the pass is
+// over: it is not slept through until the next resync.
+func TestABackOffThatEndsDuringAPassIsSeen(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.pass(time.Second)
+		now := w.clock.Mono()
+		m := &machine{decidedAt: now - 2*time.Millisecond, notUntil: now - time.Millisecond}
+		if again := w.nextLook(m, plan.Action{Kind: plan.Wait, At: m.notUntil}); again != time.Millisecond {
+			t.Errorf("the next look is in %v", again)
+		}
+		m.decidedAt = now
+		if again := w.nextLook(m, plan.Action{}); again != resync {
+			t.Errorf("with nothing to wait for the next look is in %v", again)
+		}
 	})
 }

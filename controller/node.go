@@ -79,6 +79,8 @@ type machine struct {
 	refused string
 	// unsaved: run is newer than what is on the disk.
 	unsaved bool
+	// decidedAt is when the last pass decided what to do, on the monotonic clock.
+	decidedAt time.Duration
 	// startedAt is when the process was started, on the monotonic clock; for an
 	// adopted one when it was found.
 	startedAt time.Duration
@@ -297,7 +299,9 @@ func (c *Controller) decide(n *node, cluster string) (a plan.Action, ok bool, er
 		n.seen.Held, n.seen.HeldUntil = true, h.until
 	}
 	n.seen.NotBefore, n.seen.Why = m.notUntil, m.why
-	for _, action := range plan.Cluster(&cl.Spec, c.stateLocked(cl)) {
+	state := c.stateLocked(cl)
+	m.decidedAt = state.Now
+	for _, action := range plan.Cluster(&cl.Spec, state) {
 		if action.Node == n.key.node {
 			a, ok = action, true
 		}
@@ -465,10 +469,10 @@ func (c *Controller) nextLook(m *machine, a plan.Action) time.Duration {
 			again = probeStarting
 		}
 	}
-	now := c.clock.Mono()
+	// What was still to come when it was decided to wait may have come since.
 	for _, at := range []time.Duration{a.At, m.notUntil} {
-		if at > now {
-			again = min(again, at-now)
+		if at > m.decidedAt {
+			again = min(again, at-c.clock.Mono())
 		}
 	}
 	return max(again, time.Millisecond)
