@@ -20,6 +20,7 @@ const (
 	gossipSuspect = "suspect"
 	gossipDead    = "dead"
 	gossipLeft    = "left"
+	gossipUnknown = "unknown" // it has not met the node since it started: that says nothing
 )
 
 // gossipStatus is what a node says about another one in its /v1/status.
@@ -180,7 +181,7 @@ func (o *observed) missedBy(k key, now time.Duration) (reason, message string) {
 	of, states := 0, map[string]bool{}
 	for from, v := range o.views {
 		state, ok := v.states[k.node]
-		if !ok || from.cluster != k.cluster || from.node == k.node || now-v.at > gossipFresh {
+		if !ok || state == gossipUnknown || from.cluster != k.cluster || from.node == k.node || now-v.at > gossipFresh {
 			continue
 		}
 		of++

@@ -137,3 +137,17 @@ func TestWhatNodesSeeOfEachOther(t *testing.T) {
 		}
 	})
 }
+
+// TestNodesThatHaveNotMetAccuseNobody: right after a start, or where gossip waits
+// for something, "unknown" is no opinion.
+func TestNodesThatHaveNotMetAccuseNobody(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.running(nil)
+		w.sees("n1", "n2=unknown n3=unknown")
+		w.sees("n3", "n1=unknown n2=unknown")
+		w.pass(3 * probeEvery)
+		if c := w.joined("n2"); c == nil || c.Status != v1alpha1.ConditionTrue {
+			t.Errorf("Joined: %+v", c)
+		}
+	})
+}
