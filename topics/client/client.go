@@ -13,6 +13,8 @@
 //	                  oldest first, before anything new.
 //	NeverUnderNoName: a message without identity is sent at most once, unless
 //	                  the node said that it was certainly not written.
+//	OnceForOthers:    what PublishOnce forwards is stored once, over any number
+//	                  of breaks, and one message's failure is no other's.
 //	NoGapNoRepeat:    a Subscription delivers every offset of a partition once,
 //	                  in order, over any number of breaks.
 //
@@ -57,6 +59,12 @@ type Options struct {
 	WindowMessages int
 	// WindowBytes is their largest total size; default 8 MiB. One message may be larger.
 	WindowBytes int
+	// Lanes is the largest number of messages that PublishOnce has on their way,
+	// each with a connection; default 64. When all are used, PublishOnce waits.
+	Lanes int
+	// Direct says that the node is in this very process, so that no connection
+	// breaks: PublishOnce then gives messages no identity.
+	Direct bool
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -82,6 +90,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.WindowBytes <= 0 {
 		o.WindowBytes = 8 << 20
+	}
+	if o.Lanes <= 0 {
+		o.Lanes = 64
 	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {

@@ -23,6 +23,8 @@ type Client struct {
 	closers map[any]func() // what is open, by its pointer; each returns when it has ended
 	at      int            // the node that reads begin with
 	shared  *pipe          // of Send, made when first used
+
+	lanes *lanes // of PublishOnce
 }
 
 // New returns a Client; no connection is made yet. Close it.
@@ -31,7 +33,7 @@ func New(opt Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{opt: opt, closers: make(map[any]func())}, nil
+	return &Client{opt: opt, closers: make(map[any]func()), lanes: newLanes(opt.Lanes)}, nil
 }
 
 // Close fails what is unanswered and closes all connections, those of Producers,
@@ -188,6 +190,22 @@ func (c *Client) Topics(ctx context.Context, patterns ...string) ([]wire.TopicLi
 	var lines []wire.TopicLine
 	err := c.list(ctx, &q, func(r *wire.Reply) { lines = append(lines, r.Topic) }, func() { lines = nil })
 	return lines, err
+}
+
+// EachTopic is Topics without holding them: each gets the lines of all topics in
+// the order of names and partitions, each once, also where the answer breaks and
+// goes on with another node.
+func (c *Client) EachTopic(ctx context.Context, each func(*wire.TopicLine)) error {
+	var last wire.TopicLine
+	begun := false
+	return c.list(ctx, &wire.Request{Verb: wire.Topics}, func(r *wire.Reply) {
+		l := &r.Topic
+		if begun && (l.Topic < last.Topic || l.Topic == last.Topic && l.Partition <= last.Partition) {
+			return // told before the break
+		}
+		begun, last = true, *l
+		each(l)
+	}, func() {})
 }
 
 // Info lists nodes.

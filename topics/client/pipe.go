@@ -51,6 +51,7 @@ type entry struct {
 type pipe struct {
 	c       *Client
 	ordered bool // a Producer's: nothing may be overtaken, and a failure ends it
+	first   int  // the node to begin with
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when run has returned
 	wakec   chan struct{} // holds one: there may be something to send
@@ -73,9 +74,9 @@ type pipe struct {
 	stopped  error  // set: nothing more is taken
 }
 
-func (c *Client) newPipe(ordered bool) (*pipe, error) {
+func (c *Client) newPipe(ordered bool, first int) (*pipe, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &pipe{c: c, ordered: ordered, cancel: cancel, done: make(chan struct{}), wakec: make(chan struct{}, 1)}
+	p := &pipe{c: c, ordered: ordered, first: first, cancel: cancel, done: make(chan struct{}), wakec: make(chan struct{}, 1)}
 	p.changed.L = &p.mu
 	if err := c.opened(p, p.close); err != nil {
 		cancel()
@@ -246,7 +247,7 @@ func (p *pipe) run(ctx context.Context) {
 	defer close(p.done)
 	nodes := p.c.opt.Nodes
 	wait := backoff{free: len(nodes)}
-	for at := 0; p.waitWork(ctx); at++ {
+	for at := p.first; p.waitWork(ctx); at++ {
 		before := p.outcomes()
 		cn, err := p.c.dial(ctx, nodes[at%len(nodes)])
 		if err == nil {

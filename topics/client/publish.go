@@ -41,7 +41,7 @@ func (c *Client) sharedPipe() (*pipe, error) {
 	if p != nil {
 		return p, nil
 	}
-	p, err := c.newPipe(false)
+	p, err := c.newPipe(false, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (c *Client) Producer(opt ProducerOptions) (*Producer, error) {
 	if len(name) > wire.MaxProducerBytes {
 		return nil, wire.Errorf(wire.Syntax, "a producer's name has at most %d bytes, this one %d", wire.MaxProducerBytes, len(name))
 	}
-	p, err := c.newPipe(true)
+	p, err := c.newPipe(true, 0)
 	if err != nil {
 		return nil, err
 	}

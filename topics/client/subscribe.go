@@ -121,8 +121,16 @@ func (c *Client) Subscribe(ctx context.Context, topics string, opt SubscribeOpti
 	return s
 }
 
+// Begin returns when the subscription has its place: Latest is then before what
+// is published next. False means the end, as with Next, which does the same where
+// nobody called Begin.
+func (s *Subscription) Begin() bool { return s.advance(true) }
+
 // Next waits for the next message; false means the end: Limit, ctx, Close, or an error.
-func (s *Subscription) Next() bool {
+func (s *Subscription) Next() bool { return s.advance(false) }
+
+// advance goes on to the next message, or until the subscription has begun.
+func (s *Subscription) advance(begin bool) bool {
 	s.using.Lock()
 	defer s.using.Unlock()
 	if s.since < 0 {
@@ -135,6 +143,9 @@ func (s *Subscription) Next() bool {
 		}
 		err := s.connect()
 		for err == nil {
+			if begin && s.begun {
+				return true
+			}
 			var message bool
 			if message, err = s.step(); message {
 				s.got++
