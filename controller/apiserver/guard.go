@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
@@ -36,6 +37,11 @@ func (g guard) check(r *http.Request) error {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !g.allows(u.Host) || !sameHost(u, r) {
 			return v1alpha1.NewStatus(v1alpha1.ReasonForbidden, "requests of pages of %q are not served here", origin)
 		}
+	}
+	// A browser that sends no Origin says at least where a request that may change
+	// something comes from.
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return v1alpha1.NewStatus(v1alpha1.ReasonForbidden, "requests of pages of other sites (%s) are not served here", strconv.Quote(site))
 	}
 	return nil
 }

@@ -20,13 +20,14 @@ import (
 
 // fakeBackend notes what it was asked for, and answers as told.
 type fakeBackend struct {
-	asked []string
-	err   error
-	put   Put
-	watch func(context.Context, WatchOptions) Watch
-	nodes []NodeState
-	log   string
-	addr  string // of every node's HTTP
+	messages *messages.Client
+	asked    []string
+	err      error
+	put      Put
+	watch    func(context.Context, WatchOptions) Watch
+	nodes    []NodeState
+	log      string
+	addr     string // of every node's HTTP
 }
 
 func (f *fakeBackend) ask(format string, args ...any) error {
@@ -38,6 +39,9 @@ func (f *fakeBackend) NodeStates(cluster string) ([]NodeState, error) {
 	return f.nodes, f.ask("NodeStates(%s)", cluster)
 }
 func (f *fakeBackend) Messages(cluster string) (*messages.Client, func(), error) {
+	if f.messages != nil {
+		return f.messages, func() {}, f.ask("Messages(%s)", cluster)
+	}
 	return nil, nil, errors.Join(f.ask("Messages(%s)", cluster), v1alpha1.NotFound(v1alpha1.KindCluster, cluster))
 }
 func (f *fakeBackend) NodeAddr(cluster, id string) (string, error) {
@@ -336,6 +340,18 @@ func TestOtherSitesAreKeptAway(t *testing.T) {
 		})
 		if w.Code != c.status || (c.status == 403) != (f.asked == nil) {
 			t.Errorf("host %q, origin %q: %d, asked %q", c.host, c.origin, w.Code, f.asked)
+		}
+	}
+}
+
+func TestAPageOfAnotherSiteChangesNothing(t *testing.T) {
+	for site, status := range map[string]int{"same-origin": 200, "none": 200, "same-site": 403, "cross-site": 403} {
+		for _, method := range []string{"POST", "GET"} {
+			target := map[string]string{"POST": "/cluster/stop", "GET": "/cluster/nodes"}[method]
+			w := request(&fakeBackend{}, method, target, "", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) })
+			if want := map[string]int{"POST": status, "GET": 200}[method]; w.Code != want {
+				t.Errorf("%s from %s: %d, want %d", method, site, w.Code, want)
+			}
 		}
 	}
 }

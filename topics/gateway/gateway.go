@@ -41,8 +41,8 @@ type Options struct {
 	// Client returns the client of the cluster that a request means; release is
 	// called when the request is done with it. Its error is answered by Fail.
 	Client func(r *http.Request) (c *client.Client, release func(), err error)
-	// Fail answers an error of Client. If it is nil the error is answered as one
-	// of the text protocol, or as INTERNAL.
+	// Fail answers an error of Client that is none of the text protocol. If it is
+	// nil, that is answered as NO_QUORUM.
 	Fail func(w http.ResponseWriter, r *http.Request, err error)
 	// Clock is required.
 	Clock timesvc.Clock
@@ -249,6 +249,9 @@ func problem(err error) *wire.Error {
 	return wire.Errorf(wire.NoQuorum, "no node of the cluster answered in time: %v", err)
 }
 
+// NoQuorum is the error of a request that no node can serve now, with the reason.
+func NoQuorum(format string, args ...any) error { return wire.Errorf(wire.NoQuorum, format, args...) }
+
 // fail answers an error.
 func fail(w http.ResponseWriter, err error) {
 	e := problem(err)
@@ -268,7 +271,8 @@ func (g *Gateway) client(w http.ResponseWriter, r *http.Request) (*client.Client
 	if err == nil {
 		return c, release, true
 	}
-	if g.o.Fail != nil {
+	var refused *wire.Error
+	if g.o.Fail != nil && !errors.As(err, &refused) {
 		g.o.Fail(w, r, err)
 	} else {
 		fail(w, err)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -42,9 +43,10 @@ func (g *Gateway) publish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	ctx, cancel := g.within(w, r, m.Timeout+answerGrace)
+	_, cancel := g.within(w, r, m.Timeout+answerGrace)
 	defer cancel()
-	receipt, err := c.Publish(ctx, m)
+	// Who leaves early has sent it all the same.
+	receipt, err := c.PublishOnce(context.WithoutCancel(r.Context()), m)
 	if err != nil {
 		fail(w, err)
 		return
@@ -207,36 +209,45 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	ctx, cancel := g.within(w, r, answerGrace+publishTimeout)
 	defer cancel()
-	lines, err := c.Topics(ctx)
+	out := &late{w: w}
+	buf := bufio.NewWriterSize(out, historyBuffered)
+	_ = buf.WriteByte('[')
+	topic := ""
+	var line []byte
+	err := c.EachTopic(ctx, func(l *wire.TopicLine) {
+		line = appendTopic(line[:0], l, topic)
+		topic = l.Topic
+		_, _ = buf.Write(line) // the client left
+	})
 	if err != nil {
+		if out.began {
+			panic(http.ErrAbortHandler)
+		}
 		fail(w, err)
 		return
 	}
-	head(w)
-	_, _ = w.Write(appendTopics(nil, lines)) // the client left
+	if topic != "" {
+		_, _ = buf.WriteString("]}")
+	}
+	_, _ = buf.WriteString("]\n")
+	_ = buf.Flush()
 }
 
-// appendTopics writes the lines of TOPICS, which come by topic, as JSON.
-func appendTopics(b []byte, lines []wire.TopicLine) []byte {
-	b = append(b, '[')
-	for i, l := range lines {
-		switch {
-		case i > 0 && lines[i-1].Topic == l.Topic:
-			b = append(b, ',')
-		case i > 0:
-			b = append(b, "]},"...)
-			fallthrough
-		default:
-			b = append(append(append(b, `{"name":"`...), l.Topic...), `","partitions":[`...) // names need no escape
-		}
-		b = strconv.AppendInt(append(b, `{"partition":`...), int64(l.Partition), 10)
-		b = strconv.AppendInt(append(b, `,"shard":`...), int64(l.Shard), 10)
-		b = append(append(append(b, `,"leader":"`...), l.Leader...), '"')
-		b = strconv.AppendUint(append(b, `,"first":`...), l.First, 10)
-		b = append(strconv.AppendUint(append(b, `,"next":`...), l.Next, 10), '}')
+// appendTopic writes a line of TOPICS, which come by topic, as JSON; before is the
+// topic of the line before, "" for the first.
+func appendTopic(b []byte, l *wire.TopicLine, before string) []byte {
+	switch {
+	case before == l.Topic:
+		b = append(b, ',')
+	case before != "":
+		b = append(b, "]},"...)
+		fallthrough
+	default:
+		b = append(append(append(b, `{"name":"`...), l.Topic...), `","partitions":[`...) // names need no escape
 	}
-	if len(lines) > 0 {
-		b = append(b, "]}"...)
-	}
-	return append(b, "]\n"...)
+	b = strconv.AppendInt(append(b, `{"partition":`...), int64(l.Partition), 10)
+	b = strconv.AppendInt(append(b, `,"shard":`...), int64(l.Shard), 10)
+	b = append(append(append(b, `,"leader":"`...), l.Leader...), '"')
+	b = strconv.AppendUint(append(b, `,"first":`...), l.First, 10)
+	return append(strconv.AppendUint(append(b, `,"next":`...), l.Next, 10), '}')
 }

@@ -62,14 +62,22 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
+	ctx, cancel := context.WithCancel(g.ctx) // a hijacked request's own ends only with the handler
+	defer cancel()
+	// The stream has its place before the client knows that it is open: what is
+	// published from then on is in it.
+	sub := c.Subscribe(ctx, t.String(), client.SubscribeOptions{From: from})
+	defer sub.Close()
+	if !sub.Begin() {
+		fail(w, sub.Err())
+		return
+	}
 	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }} // the server around has checked it
 	ws, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // it was answered
 	}
 	defer ws.Close()
-	ctx, cancel := context.WithCancel(g.ctx) // a hijacked request's own ends only with the handler
-	defer cancel()
 	s := &socket{g: g, ws: ws, gone: make(chan struct{})}
 	pinged := make(chan struct{})
 	go func() { defer close(pinged); s.runPings(ctx) }()
@@ -77,8 +85,6 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 	defer func() { <-pinged }()
 	defer func() { cancel(); ws.Close(); <-s.gone }()
 
-	sub := c.Subscribe(ctx, t.String(), client.SubscribeOptions{From: from})
-	defer sub.Close()
 	var frame []byte
 	for sub.Next() {
 		frame = sub.Message().AppendJSON(frame[:0])

@@ -234,6 +234,18 @@ func (f *Fake) Trim(topic string, partition uint32, first uint64) {
 	p.batches = slices.DeleteFunc(p.batches, func(b Stored) bool { return b.Base < first })
 }
 
+// Damage makes the batch at an offset unreadable.
+func (f *Fake) Damage(topic string, partition uint32, offset uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.parts[Stream{f.topics[topic].UID, partition}]
+	for i := range p.batches {
+		if p.batches[i].Base == offset {
+			p.batches[i].Batch = p.batches[i].Batch[:batch.HeaderBytes]
+		}
+	}
+}
+
 // Watches returns how many Watch, WatchTopics and AwaitSafe were not stopped.
 func (f *Fake) Watches() int {
 	f.mu.Lock()

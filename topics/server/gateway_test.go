@@ -352,3 +352,24 @@ func TestStreamsOverWebSocket(t *testing.T) {
 		t.Errorf("the node drains, and the stream ends with %v %s", err, frame)
 	}
 }
+
+// A history that breaks in the middle ends with a broken connection, never with
+// an answer that looks whole.
+func TestABrokenHistoryDoesNotLookWhole(t *testing.T) {
+	d := newDoor(t)
+	big := strings.Repeat("x", 100_000)
+	for range 10 {
+		if status, body, _ := d.ask("POST", "/topics/t/messages", "", big); status != 200 {
+			t.Fatal(body)
+		}
+	}
+	d.fake.Damage("t", 0, 7)
+	resp, err := http.Get(d.url + "/topics/t/messages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("%d, and %d bytes that end properly: …%s", resp.StatusCode, len(b), b[max(0, len(b)-50):])
+	}
+}

@@ -58,7 +58,11 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v) // cuts the connection: a part must not be taken for the whole
+			default:
 				s.log.Error("a request made the node panic", "err", v, "stack", string(debug.Stack()))
 				writeError(w, http.StatusInternalServerError, string(wire.Internal), "internal error; the node's log says more")
 			}

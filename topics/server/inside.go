@@ -32,7 +32,7 @@ func newInside(o Options) (*inside, error) {
 	in := &inside{conns: make(chan net.Conn)}
 	var err error
 	in.client, err = client.New(client.Options{
-		Nodes: []string{"this node"}, Clock: o.Clock, Dial: in.dial, Timeout: insideTimeout, Stall: insideStall,
+		Nodes: []string{"this node"}, Clock: o.Clock, Dial: in.dial, Timeout: insideTimeout, Stall: insideStall, Direct: true,
 	})
 	if err != nil {
 		return nil, err
