@@ -10,6 +10,7 @@ import (
 	"github.com/wiber/wiber/manifests/v1alpha1"
 	"github.com/wiber/wiber/timesvc"
 	"github.com/wiber/wiber/topics/client"
+	"github.com/wiber/wiber/topics/gateway"
 )
 
 const (
@@ -105,7 +106,18 @@ func (c *Controller) Messages(cluster string) (*client.Client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if !c.anyAlive(cl) {
+		return nil, nil, gateway.NoQuorum("no node of cluster %q runs; start one with wiberctl start, or all with POST /cluster/start", cl.Name)
+	}
 	return c.messengers.take(cl)
+}
+
+// anyAlive says whether a node of the cluster was last seen alive: else a request
+// need not wait for its timeout.
+func (c *Controller) anyAlive(cl *v1alpha1.Cluster) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(cl.Spec.Nodes, func(n v1alpha1.NodeSpec) bool { return c.nodeLocked(key{cl.Name, n.ID}).seen.Alive })
 }
 
 // NodeAddr implements apiserver.Backend.
