@@ -67,7 +67,7 @@ front; followed, they come as they are written.`,
 	flags.BoolVarP(&o.follow, "follow", "f", false, "go on with what is written, until Ctrl-C")
 	flags.BoolVarP(&o.previous, "previous", "p", false, "the log of the process before the one that runs or ran last")
 	flags.BoolVar(&o.all, "all", false, "the logs of all nodes")
-	flags.BoolVar(&o.timestamps, "timestamps", false, "put a line's time in front of it, also where the line itself has none")
+	flags.BoolVar(&o.timestamps, "timestamps", false, "put a time in front of every line, also of one that has none: that of the line before it")
 	flags.IntVar(&o.tail, "tail", -1, "only the last `N` lines, of each node; -1 for all")
 	flags.StringVar(&o.since, "since", "", "only lines from this `time` on: a duration back, as 5m, or a time")
 	return cmd
@@ -359,6 +359,9 @@ func (l *logWriter) write(prefix string, line []byte) error {
 		}
 		if at, ok := proc.LineTime(line); ok {
 			l.last[prefix] = at
+			if bytes.HasPrefix(line, []byte("time=")) {
+				_, line, _ = bytes.Cut(line, []byte(" ")) // it says nothing else
+			}
 		}
 		stamp := "<unknown>"
 		if at := l.last[prefix]; !at.IsZero() {

@@ -228,6 +228,9 @@ func (a *app) watchTargets(ctx context.Context, targets []target, adjust func(*w
 	return errors.Join(errs...)
 }
 
+// widestLive is the widest that a long cell makes the rows after its own.
+const widestLive = 36
+
 // changePrinter prints changes of several kinds in the format of -o. It may be
 // used concurrently.
 type changePrinter struct {
@@ -323,7 +326,7 @@ func (p *changePrinter) printRows(r resource, rows *liveRows, changes []change, 
 	}
 	for _, row := range append(t.rows, t.header) {
 		for i, cell := range row {
-			rows.widths[i] = max(rows.widths[i], utf8.RuneCountInString(cell))
+			rows.widths[i] = max(rows.widths[i], min(utf8.RuneCountInString(cell), widestLive))
 		}
 	}
 	t.widths = rows.widths
