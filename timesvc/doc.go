@@ -13,6 +13,8 @@
 //   - Stamper, which turns reference time into stamps that only ever rise. It
 //     is a pure machine: no clock, no goroutine, no lock.
 //   - Lamport, the logical clock whose value travels with every stamp.
+//   - Merge, which puts messages of several sources into the order of their
+//     stamps, and says how long to wait for those that are silent.
 //
 // Nothing here has a goroutine or a socket. What estimates is pure: it is given
 // stamps, and asked at a time.

@@ -47,6 +47,7 @@ type mergeOrigin struct {
 // Released is a head that was taken.
 type Released struct {
 	Source *MergeSource
+	TS     uint64
 	// Late says that something younger was released before.
 	Late bool
 	// Forced says that it was released because the longest delay was over: an
@@ -122,9 +123,9 @@ func (m *Merge) Next(now time.Duration) (Released, bool) {
 	if m.byStamp.Len() == 0 {
 		return Released{}, false
 	}
-	r := Released{Source: m.byStamp.items[0]}
-	r.Late = r.Source.ts < m.high
-	if !r.Late && !m.promised(r.Source.ts) {
+	first := m.byStamp.items[0]
+	r := Released{Source: first, TS: first.ts, Late: first.ts < m.high}
+	if !r.Late && !m.promised(r.TS) {
 		// What has waited for long enough may be another one, and younger: then
 		// this one goes before it.
 		if until, _ := m.Until(); now < until {
@@ -132,8 +133,8 @@ func (m *Merge) Next(now time.Duration) (Released, bool) {
 		}
 		r.Forced = true
 	}
-	m.take(r.Source)
-	m.high = max(m.high, r.Source.ts)
+	m.take(first)
+	m.high = max(m.high, r.TS)
 	return r, true
 }
 
@@ -153,9 +154,15 @@ func (m *Merge) Missing(f func(origin, safe, ts uint64)) {
 		return
 	}
 	ts := m.byStamp.items[0].ts
+	m.Behind(ts, func(origin, safe uint64) { f(origin, safe, ts) })
+}
+
+// Behind calls f with each origin that has not promised that nothing at or before
+// ts will come.
+func (m *Merge) Behind(ts uint64, f func(origin, safe uint64)) {
 	for id, o := range m.origins {
 		if o.safe < ts {
-			f(id, o.safe, ts)
+			f(id, o.safe)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (w *twinMerge) next(now time.Duration) (Released, bool) {
 	for _, safe := range w.safe {
 		promised = promised && safe >= ts
 	}
-	r := Released{Source: first, Late: ts < w.high, Forced: !promised && ts >= w.high}
+	r := Released{Source: first, TS: ts, Late: ts < w.high, Forced: !promised && ts >= w.high}
 	if !promised && !overdue && !r.Late {
 		return Released{}, false
 	}

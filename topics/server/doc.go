@@ -22,6 +22,10 @@
 //	SlowIsCut: a client that takes nothing is told, then cut. It slows no topic;
 //	           until it is cut it holds its session's budget of what the node has
 //	           for all (TestASlowSubscriberIsTold, TestAClientThatTakesNothingIsCut).
+//	ByTime:    in order of time nothing is lost or given twice, what is late says
+//	           so, nothing waits longer than maxdelay, and what waits holds few
+//	           bytes (TestOrderByTimeLosesNothing, TestOrderByTimeHoldsLittle,
+//	           TestOrderByTimeWaitsAsLongAsItIsTold).
 //
 // Not here: the bytes of the protocol (topics/wire), what a publish means
 // (topics), raft. Fake is a Backend for tests. Start reading at Backend, then

@@ -194,7 +194,7 @@ func (o *ordered) release(r timesvc.Released) bool {
 		}
 	}
 	if r.Forced {
-		o.report()
+		o.report(r.TS)
 	}
 	m.Late = r.Late
 	s.out = wire.AppendMessage(s.out, sub.sid, m)
@@ -207,8 +207,8 @@ func (o *ordered) release(r timesvc.Released) bool {
 }
 
 // report logs that messages went on without a shard's word, once until it speaks.
-func (o *ordered) report() {
-	o.merge.Missing(func(group, safe, ts uint64) {
+func (o *ordered) report(ts uint64) {
+	o.merge.Behind(ts, func(group, _ uint64) {
 		if !o.silent[group] {
 			o.silent[group] = true
 			o.sub.s.srv.log.Info("a shard does not say that nothing older comes: messages ordered by time go on without it",

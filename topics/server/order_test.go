@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -44,7 +45,8 @@ func oneRecord(t testing.TB, value string) []byte {
 func TestOrderByTimeWaitsAsLongAsItIsTold(t *testing.T) {
 	fake, v := NewFake(), timesvc.NewVirtual(time.UnixMicro(FakeStart))
 	makeTopics(t, fake, 1, "a", "b") // of the groups 2 and 3
-	conn := pipeStory(t, fake, v)
+	said := make(chan string, 100)
+	conn := pipeStory(t, fake, v, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(lineWriter(said), nil)) })
 	in := bufio.NewReader(conn)
 	say := func(line string) { go func() { _, _ = io.WriteString(conn, line+"\n") }() }
 	hear := func(want ...string) {
@@ -87,6 +89,12 @@ func TestOrderByTimeWaitsAsLongAsItIsTold(t *testing.T) {
 	holds()
 	v.Advance(time.Millisecond)
 	hear("MSG a s 1", "second")
+	if len(said) != 1 { // once for both
+		t.Fatalf("%d lines were logged", len(said))
+	}
+	if line := <-said; !strings.Contains(line, "a shard does not say that nothing older comes") || !strings.Contains(line, "group=3") {
+		t.Fatalf("logged %q", line)
+	}
 
 	// The silent shard's clock lags: what it gave meanwhile is older than that.
 	fake.AppendAt("b", 0, oneRecord(t, "old"), FakeStart+1)
@@ -102,6 +110,14 @@ func TestOrderByTimeWaitsAsLongAsItIsTold(t *testing.T) {
 		t.Fatalf("heard %q", line)
 	}
 	hear("new")
+}
+
+// lineWriter passes what is logged on.
+type lineWriter chan string
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
 }
 
 // TestOrderByTimeLosesNothing: topics and partitions on all shards, some of them

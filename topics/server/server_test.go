@@ -285,8 +285,12 @@ func TestBudgetIsGivenInOrder(t *testing.T) {
 
 // pipeStory serves one client over a pipe, where a write ends only when all of
 // it was read: the test sees when the server is in the middle of one.
-func pipeStory(t *testing.T, fake *Fake, v *timesvc.Virtual) net.Conn {
-	srv, err := New(Options{Backend: fake, Clock: v.Node(timesvc.Skew{}), SlowBehind: 100})
+func pipeStory(t *testing.T, fake *Fake, v *timesvc.Virtual, change ...func(*Options)) net.Conn {
+	o := Options{Backend: fake, Clock: v.Node(timesvc.Skew{}), SlowBehind: 100}
+	for _, f := range change {
+		f(&o)
+	}
+	srv, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
