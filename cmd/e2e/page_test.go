@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -191,16 +192,22 @@ func pageShoot(b *browser, c *cluster) {
 		return
 	}
 	cl := c.client(client.Options{}, c.names...)
-	for i := range 400 {
-		publishOne(b.t, cl, "orders", fmt.Sprintf(`{"order": %d}`, i))
-	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { // a page of a cluster that works
+		for i := 0; ctx.Err() == nil; i++ {
+			_, _ = cl.Publish(ctx, client.Message{Topic: "orders", Value: fmt.Appendf(nil, `{"order": %d}`, i)})
+		}
+	})
+	defer wg.Wait()
+	defer stop()
 	for _, size := range [][2]int64{{1280, 800}, {390, 844}} {
 		for _, theme := range []string{"light", "dark"} {
 			b.size(size[0], size[1])
 			b.theme(theme)
 			b.open(c.page())
 			b.await("every group has a leader", "document.querySelectorAll('.groups tbody .lead').length === 5")
-			b.await("the throughput is known", "document.querySelector('.picture .middle')")
+			b.await("the throughput is known", "Number.parseFloat(document.querySelector('.picture .middle .big')?.textContent) > 0")
 			b.await("what happened is known", "document.querySelector('.event')")
 			b.shoot(filepath.Join(screenshots, fmt.Sprintf("page-%d-%s.png", size[0], theme)))
 		}

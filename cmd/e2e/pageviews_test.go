@@ -67,6 +67,7 @@ func TestPageShowsWhatNodesSay(t *testing.T) {
 	f.send("nodes", encode(object{"type": "MODIFIED", "object": node}))
 	b.awaitText(".nodes li:nth-child(2)", "Down, next start in")
 	b.awaitText(".nodes li:nth-child(2)", "exit code 1")
+	b.awaitText(".groups tbody tr:nth-child(2) td:nth-child(2)", "none") // whatever the others last heard
 	b.awaitText(".health", "4/5")
 
 	// A refusal is told in the server's words, with the way round it.

@@ -66,8 +66,11 @@ export function doubtsAbout(id, statuses) {
 }
 
 // groupsOf joins what the nodes say about each raft group: its leader by the
-// highest term that somebody states, and for each node how far it is.
-export function groupsOf(nodes, statuses, shards) {
+// highest term that somebody states, and for each node how far it is. A node
+// without a process says nothing and leads nothing, whatever was last heard.
+export function groupsOf(nodes, heard, shards) {
+  const lives = new Set(nodes.filter((n) => n.status?.pid).map((n) => n.metadata.name));
+  const statuses = new Map([...heard].filter(([node]) => lives.has(node)));
   const ids = ['catalogue', ...Array.from({ length: shards }, (_, i) => String(i))];
   return ids.map((id) => {
     const group = { id, leader: '', term: 0, commit: 0, members: new Map() };
@@ -81,6 +84,7 @@ export function groupsOf(nodes, statuses, shards) {
       }
       group.commit = Math.max(group.commit, g.commit);
     }
+    if (!lives.has(group.leader)) group.leader = '';
     const leading = statuses.get(group.leader)?.data.groups?.find((g) => g.id === id && g.role === 'leader');
     for (const f of leading?.followers || []) {
       group.members.set(f.node, { ...group.members.get(f.node), lag: f.lag, active: f.active });

@@ -18,7 +18,7 @@ export function Clocks({ nodes, statuses }) {
     <h2 id="clocks-h">Clocks <span class="hint">offset from the cluster’s time</span></h2>
     <ul class="clocks">${rows.map((r) => html`<li key=${r.id}>
       <b>${r.id}</b>
-      <${Bar} clock=${r.clock} max=${max} />
+      <${Bar} clock=${r.up ? r.clock : null} max=${max} />
       <span class="num">${!r.clock || !r.up ? '–' : r.clock.eps < 0 ? html`<span class="tone-bad">▲ unsynchronised</span>` : html`${micros(r.clock.offsetMicros || 0, true)} <span class="dim">± ${micros(r.clock.eps)}</span>`}</span>
     </li>`)}
     <li class="axis" aria-hidden="true"><span></span><span class="ends"><i>${micros(-max)}</i><i>0</i><i>${micros(max, true)}</i></span><span></span></li></ul>

@@ -10,7 +10,7 @@ export function Groups({ nodes, groups, detailed }) {
   return html`<section class="panel" aria-labelledby="groups-h">
     <h2 id="groups-h">Groups <span class="hint">who leads, and how many entries a follower is behind</span></h2>
     <div class="scroll" tabindex="0" role="region" aria-labelledby="groups-h">
-      <table class="groups" style=${{ minWidth: 322 + 72 * ids.length + 'px' }}>
+      <table class="groups" style=${{ '--nodes': ids.length }}>
         <thead><tr><th scope="col">Group</th><th scope="col">Leader</th><th scope="col" class="n">Term</th><th scope="col" class="n">Commit</th>${ids.map((id) => html`<th scope="col" class="n">${id}</th>`)}</tr></thead>
         <tbody>${groups.map((g) => html`<tr key=${g.id}>
           <th scope="row">${groupName(g.id)}</th>
