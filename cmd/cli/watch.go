@@ -21,7 +21,7 @@ import (
 	"github.com/wiber/wiber/manifests/v1alpha1"
 )
 
-// pollEvery is how often what cannot be watched is looked at.
+// pollEvery is how often the list of topics is read.
 const pollEvery = time.Second
 
 // change is what became of an object.
@@ -68,7 +68,8 @@ func (a *app) watch(ctx context.Context, k *keeper, w *watcher) error {
 }
 
 // poll tells what becomes of topics until ctx ends. They are kept by the cluster
-// and not by the controller, so their list is read again and again.
+// and not by the controller, so a watch of them is refused while no node answers;
+// their list is read again and again instead, and such a time passes in silence.
 func (a *app) poll(ctx context.Context, k *keeper, w *watcher) error {
 	w.known = map[string]json.RawMessage{}
 	look := func() error {
