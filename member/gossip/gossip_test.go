@@ -24,10 +24,12 @@ type world struct {
 	log *lines
 	// starts counts them; it is the nodes' incarnation.
 	starts uint64
-	mu     sync.Mutex // guards what follows
-	nodes  map[string]*host
-	peers  map[string]string
-	cut    func(from, to string) bool // packets and connections that are lost
+	// packets and bytes count what was sent.
+	packets, bytes int
+	mu             sync.Mutex // guards what follows
+	nodes          map[string]*host
+	peers          map[string]string
+	cut            func(from, to string) bool // packets and connections that are lost
 }
 
 // host is a node's place in the world; a paused one neither hears nor speaks.
@@ -101,6 +103,8 @@ func (w *world) start(name string, key byte) *Gossip {
 		Send: func(b []byte, to netip.AddrPort) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			w.packets++
+			w.bytes += len(b)
 			if b[0] != FirstByte {
 				w.t.Errorf("a packet begins with %d", b[0])
 			}
@@ -380,6 +384,23 @@ func TestAPausedObserverAccusesNobody(t *testing.T) {
 	if c := v.tick(time.Time{}, time.Minute+3*time.Second); len(c) != 1 || c[0].State != Suspect || c[0].before != Alive {
 		t.Fatalf("%+v", c)
 	}
+}
+
+// TestIdleGossipIsCheap: what three nodes send that have nothing to say.
+func TestIdleGossipIsCheap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, 3)
+		defer w.endAll()
+		w.set(func() { w.packets, w.bytes = 0, 0 })
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		packets, bytes := w.packets/180, w.bytes/180
+		w.mu.Unlock()
+		t.Logf("%d packets and %d bytes a second and node", packets, bytes)
+		if packets > 20 || bytes > 8000 {
+			t.Errorf("%d packets and %d bytes a second and node", packets, bytes)
+		}
+	})
 }
 
 // FuzzFarewell: no message makes a node panic, or takes a stranger in.
