@@ -72,3 +72,10 @@ func (b *budget) grantLocked() {
 		b.queue = b.queue[1:]
 	}
 }
+
+// inUse returns the bytes that are taken.
+func (b *budget) inUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}

@@ -38,6 +38,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", methods{"GET": getHealth})
 	mux.Handle("/readyz", methods{"GET": s.getReady})
+	mux.Handle("/metrics", methods{"GET": s.metrics.handler.ServeHTTP})
 	mux.Handle("/v1/status", methods{"GET": s.getStatus})
 	mux.Handle("/v1/identity", methods{"GET": s.getIdentity})
 	mux.Handle("/topics", methods{"GET": s.getTopics})

@@ -23,6 +23,7 @@ type publish struct {
 	hash     uint32
 	bytes    int           // what maxMessageBytes counts
 	deadline time.Duration // on the monotonic clock
+	since    time.Duration // likewise: when it came
 	noack    bool
 	tries    int
 	flight   *flight // guarded by session.mu; nil: the backend does not have it
@@ -68,7 +69,8 @@ func (s *session) publish(ctx context.Context, q *wire.Request) error {
 	if timeout == 0 {
 		timeout = s.srv.opts.PublishTimeout
 	}
-	p.deadline = s.srv.clock.Mono() + timeout
+	p.since = s.srv.clock.Mono()
+	p.deadline = p.since + timeout
 	p.Topic = q.Topic.Name
 	p.Batch = batch.AppendRecord(make([]byte, 0, size), &record)
 	p.ID, p.Producer, p.Seq, p.Lamport = string(q.ID), q.Producer, q.Seq, q.Lamport
@@ -299,8 +301,10 @@ func (p *publish) Complete(r Receipt, err error) {
 	p.receipt = r
 	s.floors[r.Group] = max(s.floors[r.Group], r.Index)
 	s.landLocked(p)
+	bytes, since := p.bytes, p.since
 	wake := s.doneLocked(&p.reply)
 	s.mu.Unlock()
+	s.srv.metrics.acknowledged(r.Duplicate, bytes, s.srv.clock.Mono()-since)
 	if wake {
 		s.wake()
 	}
@@ -327,7 +331,9 @@ func (p *publish) fail(err error) {
 	}
 	s.landLocked(p)
 	s.mu.Unlock()
-	s.finish(&p.reply, s.srv.problem(err, wire.Timeout))
+	e := s.srv.problem(err, wire.Timeout)
+	s.srv.metrics.refused(e.Code)
+	s.finish(&p.reply, e)
 }
 
 // refuse ends a publish that never reached the backend. Whatever is unknown about

@@ -23,6 +23,7 @@ type Server struct {
 	log     *slog.Logger
 	bytes   *budget // unanswered, of all sessions
 	inside  *inside
+	metrics *metrics
 
 	sessions atomic.Int64  // open now
 	turn     atomic.Uint32 // where the next session's round robin begins
@@ -38,14 +39,16 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		inside:  in,
 		opts:    opts,
 		backend: opts.Backend,
 		clock:   opts.Clock,
 		log:     opts.Logger,
 		bytes:   newBudget(opts.NodeBytes),
-	}, nil
+	}
+	s.metrics = newMetrics(s)
+	return s, nil
 }
 
 // ServeTCP serves the text protocol to everyone who connects, until ctx ends.

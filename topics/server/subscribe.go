@@ -449,6 +449,7 @@ func (s *session) drop(sub *subscription) {
 func (s *session) endSlow() {
 	for sid, sub := range s.subs {
 		if behind := sub.behind(); behind >= s.srv.opts.SlowBehind {
+			s.srv.metrics.slow.Inc()
 			s.out = wire.AppendError(s.out, wire.SlowError(sid, sub.next(), behind))
 			s.drop(sub)
 		}
