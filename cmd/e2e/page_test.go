@@ -61,10 +61,12 @@ func TestPage(t *testing.T) {
 	b := newBrowser(t)
 	b.open(c.page())
 	b.awaitText("h1", "All nodes of e2e are stopped")
+	b.excuse(true) // nodes that start refuse
 	b.press("Start the cluster")
 	b.awaitText(".health", "Ready 3/3")
 	b.await("the picture has three nodes", "document.querySelectorAll('.picture .card').length === 3")
 	b.await("every group has a leader", "document.querySelectorAll('.groups tbody .lead').length === 5")
+	b.excuse(false)
 
 	pageTopics(t, c, b)
 	old := pageKill(t, c, b)
@@ -177,7 +179,6 @@ func pageRestart(t *testing.T, c *cluster, b *browser) {
 	publishOne(t, cl, "orders", "after it came back")
 	b.awaitText(".msg", "after it came back")
 	b.awaitText(".msg", "while it was away") // nothing is missed
-	b.excuse(false)
 	if now := []int{c.pid("n1"), c.pid("n2"), c.pid("n3")}; !slices.Equal(now, pids) {
 		t.Errorf("the nodes' processes were %v and are %v", pids, now)
 	}

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from '../lib/html.js';
 import { get, path } from './api.js';
 import { Link, visible } from './link.js';
-import { cluster, clusterName } from './objects.js';
+import { cluster, clusterName, nodes } from './objects.js';
 
 const every = 1000; // while somebody looks; else
 const everyHidden = 5000;
@@ -60,11 +60,24 @@ export function rateOf(name) {
   return Math.max(0, (((now.get(name) ?? 0) - (first.get(name) ?? 0)) * 1000) / (t1 - t0));
 }
 
+// unknown says that the topics cannot be read now; rates begin anew.
+function unknown(err) {
+  topicsState.value = 'down';
+  topicsError.value = err;
+  last = null;
+  history = [];
+}
+
 function poll(link) {
   let over = false;
   let timer;
   const turn = async () => {
     const begun = performance.now();
+    if (!nodes.peek().some((n) => n.status?.phase === 'Running')) {
+      unknown(new Error('no node is ready'));
+      timer = setTimeout(turn, every);
+      return;
+    }
     try {
       const list = await get(path('/topics', { cluster: clusterName.peek() }));
       if (over) return;
@@ -75,10 +88,7 @@ function poll(link) {
       timer = setTimeout(turn, Math.min(longest, Math.max(visible.peek() ? every : everyHidden, 2 * took)));
     } catch (err) {
       if (over) return;
-      topicsState.value = 'down';
-      topicsError.value = err;
-      last = null;
-      history = [];
+      unknown(err);
       link.down();
     }
   };
