@@ -412,7 +412,17 @@ func TestDrainAnswersWhatWasTaken(t *testing.T) {
 	}
 	st.conns["idle"].Close()
 	st.fake.Release()
-	got := st.hear("", 9)
+	// Whether the subscription still gets the two depends on which session hears of
+	// the drain first.
+	var got []string
+	for len(got) == 0 || !strings.HasPrefix(got[len(got)-1], "+END") {
+		line := st.hear("", 1)[0]
+		if strings.HasPrefix(line, "MSG a s ") {
+			st.hear("", 1)
+			continue
+		}
+		got = append(got, line)
+	}
 	slices.Sort(got[:2])
 	want := []string{"+ACK a 1", "+ACK a 2", "MSG a - 0", "0", "MSG a - 1", "1", "MSG a - 2", "2", "+END a n=3 next=3 as_of=1795341600000003"}
 	if !slices.Equal(got, want) {
