@@ -132,14 +132,6 @@ func (a *app) completeNode(cmd *cobra.Command, args []string, typed string) ([]s
 	return nil, noFiles
 }
 
-// completeNodes completes any number of nodes.
-func (a *app) completeNodes(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	if strings.Contains(typed, "/") {
-		return a.completeNode(cmd, nil, typed)
-	}
-	return without(a.names(cmd, v1alpha1.KindNode), args), noFiles
-}
-
 // completeTopic completes the topic of pub, sub and history.
 func (a *app) completeTopic(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

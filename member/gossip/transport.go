@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,8 +23,6 @@ const (
 	maxStreams  = 32      // connections of others at a time; more are closed
 	maxStream   = 1 << 20 // bytes of one connection
 )
-
-var errStopped = errors.New("gossip has stopped")
 
 // transport is memberlist's way to the peer port. It knows nodes by their names
 // and addresses by the cluster's file; what peers say of addresses is not needed.
