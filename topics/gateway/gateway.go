@@ -13,7 +13,7 @@
 // message is sent again only under an identity.
 //
 // Every request is bounded: in size before it is read, in time by its timeout,
-// in number by MaxPublishes and MaxStreams. A client that takes nothing is cut
+// in number by MaxPublishes, MaxReads and MaxStreams. A client that takes nothing is cut
 // off and never waited for.
 //
 // Not here: who may ask (the server around it checks Host and Origin), objects
@@ -48,9 +48,9 @@ type Options struct {
 	Clock timesvc.Clock
 	// Params are query parameters that Client looks at.
 	Params []string
-	// MaxPublishes and MaxStreams bound what runs at the same time; 256 and 1,024
+	// MaxPublishes, MaxReads and MaxStreams bound what runs at the same time; 256, 256 and 1,024
 	// by default. One more is answered BUSY.
-	MaxPublishes, MaxStreams int
+	MaxPublishes, MaxReads, MaxStreams int
 }
 
 // Gateway answers the topic paths. It may be used for any number of requests at
@@ -58,6 +58,7 @@ type Options struct {
 type Gateway struct {
 	o         Options
 	publishes chan struct{} // holds one for each that runs
+	reads     chan struct{} // likewise, histories and lists
 
 	ctx    context.Context // ends when the streams shall
 	cancel context.CancelFunc
@@ -73,10 +74,13 @@ func New(o Options) *Gateway {
 	if o.MaxPublishes == 0 {
 		o.MaxPublishes = 256
 	}
+	if o.MaxReads == 0 {
+		o.MaxReads = 256
+	}
 	if o.MaxStreams == 0 {
 		o.MaxStreams = 1024
 	}
-	g := &Gateway{o: o, publishes: make(chan struct{}, o.MaxPublishes), drained: make(chan struct{})}
+	g := &Gateway{o: o, publishes: make(chan struct{}, o.MaxPublishes), reads: make(chan struct{}, o.MaxReads), drained: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }

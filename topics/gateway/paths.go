@@ -24,15 +24,24 @@ const (
 	historyBuffered = 64 << 10
 )
 
+// slot takes one of the places for what runs at the same time, or answers that
+// there is none. Who got one gives it back.
+func slot(w http.ResponseWriter, places chan struct{}, what string) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		fail(w, wire.Errorf(wire.Busy, "%d %s are under way, the maximum: try again", cap(places), what))
+		return false
+	}
+}
+
 // publish answers POST /topics/{topic}/messages.
 func (g *Gateway) publish(w http.ResponseWriter, r *http.Request) {
-	select {
-	case g.publishes <- struct{}{}:
-		defer func() { <-g.publishes }()
-	default:
-		fail(w, wire.Errorf(wire.Busy, "%d publishes are under way, the maximum: try again", cap(g.publishes)))
+	if !slot(w, g.publishes, "publishes") {
 		return
 	}
+	defer func() { <-g.publishes }()
 	m, err := g.message(w, r)
 	if err != nil {
 		fail(w, err)
@@ -92,6 +101,10 @@ func (g *Gateway) message(w http.ResponseWriter, r *http.Request) (m client.Mess
 // come, so that any number of them needs little memory. What fails after the
 // first part was sent can only break the connection off.
 func (g *Gateway) history(w http.ResponseWriter, r *http.Request) {
+	if !slot(w, g.reads, "reads") {
+		return
+	}
+	defer func() { <-g.reads }()
 	t, opt, err := g.historyOptions(r)
 	if err != nil {
 		fail(w, err)
@@ -198,6 +211,10 @@ func (g *Gateway) historyOptions(r *http.Request) (t wire.Topic, opt client.Hist
 
 // list answers GET /topics.
 func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
+	if !slot(w, g.reads, "reads") {
+		return
+	}
+	defer func() { <-g.reads }()
 	if _, err := g.query(r); err != nil {
 		fail(w, err)
 		return
