@@ -23,6 +23,10 @@ const (
 	gossipUnknown = "unknown" // it has not met the node since it started: that says nothing
 )
 
+// gossipStates are those that say something. That a node knows nothing yet of
+// another one is no news.
+var gossipStates = map[string]bool{gossipAlive: true, gossipSuspect: true, gossipDead: true, gossipLeft: true}
+
 // gossipStatus is what a node says about another one in its /v1/status.
 type gossipStatus struct {
 	Node  string `json:"node"`
@@ -144,7 +148,7 @@ func (o *observed) viewOf(from key, told []gossipStatus, now time.Duration) (new
 		states[id] = state // one that is not named now is as it was
 	}
 	for _, t := range told {
-		if t.Node == from.node || t.State == was[t.Node] {
+		if t.Node == from.node || t.State == was[t.Node] || !gossipStates[t.State] {
 			continue
 		}
 		states[t.Node] = t.State
@@ -160,8 +164,6 @@ func (o *observed) viewOf(from key, told []gossipStatus, now time.Duration) (new
 			reason, kind = v1alpha1.EventDead, v1alpha1.EventWarning
 		case gossipLeft:
 			reason = v1alpha1.EventLeft
-		default:
-			continue
 		}
 		e := about(key{from.cluster, t.Node}, kind, reason, fmt.Sprintf("%s sees it as %s", from.node, t.State))
 		e.Source.Component = "node/" + from.node

@@ -86,10 +86,22 @@ func TestLeadersThatChangeAreEvents(t *testing.T) {
 
 func TestWhatNodesSeeOfEachOther(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
+		for _, node := range []string{"n1", "n2", "n3"} {
+			w.sees(node, "n1=unknown n2=unknown n3=unknown")
+		}
+		w.running(nil)
+		if c := w.joined("n2"); c.Status != v1alpha1.ConditionTrue {
+			t.Errorf("nobody knows anything: %+v", c)
+		}
 		for node, others := range map[string]string{"n1": "n2=alive n3=alive", "n2": "n1=alive n3=alive", "n3": "n1=alive n2=alive"} {
 			w.sees(node, others)
 		}
-		w.running(nil)
+		w.pass(3 * probeEvery)
+		for _, line := range w.told(v1alpha1.KindNode, "n2") {
+			if strings.Contains(line, "Alive") {
+				t.Errorf("%q is no news", line)
+			}
+		}
 		if c := w.joined("n2"); c.Status != v1alpha1.ConditionTrue {
 			t.Fatalf("%+v", c)
 		}

@@ -72,6 +72,7 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 	joined := c.raftStatus(n, &st)
 	c.nodeConditions(n, obj.Generation, &st)
 	c.setJoined(n, obj.Generation, &st, joined)
+	c.setCaughtUp(n, obj.Generation, &st)
 	return st
 }
 
@@ -189,8 +190,16 @@ func (c *Controller) nodeConditions(n *node, generation int64, st *v1alpha1.Node
 		set(v1alpha1.NodeReady, false, true, string(st.Phase), m.notReady)
 		set(v1alpha1.NodeProcessRunning, true, true, "Running", "")
 	}
+}
+
+// setCaughtUp sets the condition CaughtUp.
+func (c *Controller) setCaughtUp(n *node, generation int64, st *v1alpha1.NodeStatus) {
+	m := &n.machine
+	set := func(kind string, ok, known bool, reason, message string) {
+		c.setCondition(&st.Conditions, generation, kind, ok, known, reason, message)
+	}
 	switch {
-	case !alive:
+	case m.process == nil:
 		set(v1alpha1.NodeCaughtUp, false, true, "NoProcess", "its process does not run")
 	case !m.answers():
 		set(v1alpha1.NodeCaughtUp, false, false, "NoAnswer", m.notReady)
@@ -287,7 +296,7 @@ func (c *Controller) clusterStatus(cl *v1alpha1.Cluster, state plan.State, actio
 		}
 	}
 	set(v1alpha1.ClusterReady, st.Nodes > 0 && st.ReadyNodes == st.Nodes, "Ready", "NotReady", count)
-	set(v1alpha1.ClusterProgressing, progress != "" || missing != "", "Acting", "Settled", progress)
+	set(v1alpha1.ClusterProgressing, progress != "" || missing != "", "Acting", "Settled", cmp.Or(progress, missing))
 	set(v1alpha1.ClusterDegraded, missing != "", "NodeNotReady", "Healthy", missing)
 	quorum := plan.Quorum(len(cl.Spec.Nodes))
 	set(v1alpha1.ClusterQuorumAvailable, allReady >= quorum, "Quorum", "NoQuorum",
