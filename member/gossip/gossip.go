@@ -197,8 +197,9 @@ func (g *Gossip) heardFarewell(b []byte) {
 	if len(b) == 0 || len(b) <= int(b[0]) {
 		return
 	}
-	name := string(b[1 : 1+b[0]])
-	m, err := decodeMeta(b[1+b[0]:])
+	end := 1 + int(b[0])
+	name := string(b[1:end])
+	m, err := decodeMeta(b[end:])
 	if err != nil || !m.Leaving || name == g.o.Node {
 		return
 	}

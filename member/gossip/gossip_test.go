@@ -409,6 +409,7 @@ func FuzzFarewell(f *testing.F) {
 	f.Add(append([]byte{2, 'n', '2'}, m.encode()...))
 	f.Add([]byte{})
 	f.Add([]byte{255, 1})
+	f.Add(bytes.Repeat([]byte{255}, 257)) // a name as long as one byte can say
 	log := slog.New(slog.DiscardHandler)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		g := &Gossip{o: Options{Node: "n1", Clock: timesvc.NewSystem(timesvc.Skew{}), Logger: log}}
