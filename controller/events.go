@@ -248,8 +248,9 @@ func (c *Controller) deleted(cl *v1alpha1.Cluster) {
 	c.events.record(e)
 }
 
-// exited records the end of a process, and what follows from it.
-func (c *Controller) exited(k key, pid int, how plan.Ending, run store.Run) {
+// exited records the end of a process, and what follows from it. That a held
+// node is not tried again is told by its Held event.
+func (c *Controller) exited(k key, pid int, how plan.Ending, run store.Run, held bool) {
 	if how.Asked {
 		c.normal(k, v1alpha1.EventExited, "pid %d: %s, after it was asked to end", pid, how.How)
 		return
@@ -258,7 +259,7 @@ func (c *Controller) exited(k key, pid int, how plan.Ending, run store.Run) {
 	switch {
 	case run.Halted != "":
 		c.warning(k, v1alpha1.EventHalted, "%s", run.Halted)
-	case !run.NextStart.IsZero():
+	case !run.NextStart.IsZero() && !held:
 		c.warning(k, v1alpha1.EventBackOff, "end %d in a row that nobody asked for; next try in %s, at %s",
 			run.Failures, run.NextStart.Sub(c.clock.Now()).Round(100*time.Millisecond), run.NextStart.UTC().Format(time.RFC3339))
 	}

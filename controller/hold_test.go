@@ -26,6 +26,9 @@ func TestAHeldNodeStaysDownUntilItIsStarted(t *testing.T) {
 			if got := w.toldOf("n2", v1alpha1.EventHeld); len(got) != 1 || !strings.Contains(got[0], "until it is restarted or started") {
 				t.Errorf("events %q", got)
 			}
+			if got := w.toldOf("n2", v1alpha1.EventBackOff); len(got) != 0 {
+				t.Errorf("a held node is said to be tried again: %q", got)
+			}
 			cl, err := w.cluster("demo")
 			must(t, err)
 			if cl.Spec.Nodes[1].Stopped {

@@ -198,7 +198,10 @@ func (c *Controller) seeEnd(n *node, cl *v1alpha1.Cluster) error {
 		return err // nothing is forgotten: the next pass sees the end again
 	}
 	log := c.log.With("cluster", n.key.cluster, "node", n.key.node, "pid", pid, "reason", how.How)
-	c.exited(n.key, pid, how, run)
+	c.mu.Lock()
+	held := c.heldLocked(n) != nil
+	c.mu.Unlock()
+	c.exited(n.key, pid, how, run, held)
 	if how.Asked {
 		log.Info("node stopped")
 	} else {
