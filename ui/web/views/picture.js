@@ -21,10 +21,15 @@ export function place(n, width, height) {
     const a = -Math.PI / 2 + (2 * Math.PI * i) / n;
     return { x: width / 2 + rx * Math.cos(a), y: height / 2 + ry * Math.sin(a) };
   });
-  // An odd ring does not reach the bottom: stretch it over the height.
+  // An odd ring reaches neither the bottom nor the sides: stretch it over both, so
+  // that a line between two cards has room to be seen.
   const low = Math.max(...at.map((p) => p.y));
-  const stretch = (height - h - 16) / (low - at[0].y);
-  for (const p of at) p.y = at[0].y + (p.y - at[0].y) * stretch;
+  const right = Math.max(...at.map((p) => p.x));
+  const [across, down] = [rx / (right - width / 2), (height - h - 16) / (low - at[0].y)];
+  for (const p of at) {
+    p.x = width / 2 + (p.x - width / 2) * across;
+    p.y = at[0].y + (p.y - at[0].y) * down;
+  }
   return { w, h, at };
 }
 
