@@ -94,6 +94,26 @@ func (c *fakeCluster) publish(name string, partition int, text string) {
 	c.appendLocked(wire.Topic{Name: name, Partition: partition}, &wire.Request{Payload: []byte(text)})
 }
 
+// duplicates, dials and questions are what happened so far: how often a message
+// came again, a node was dialled, a verb was asked. Nodes may still be at work.
+func (c *fakeCluster) duplicates() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dups
+}
+
+func (c *fakeCluster) dials(node string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[node].dialed
+}
+
+func (c *fakeCluster) questions(verb string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked[verb]
+}
+
 func (c *fakeCluster) values(name string, partition int) (out []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

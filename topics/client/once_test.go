@@ -49,7 +49,7 @@ func TestOnceForOthers(t *testing.T) {
 				if once := slices.Compact(slices.Clone(stored)); len(stored) != 12*60 || len(once) != len(stored) {
 					t.Errorf("%d are stored, %d different ones, of %d", len(stored), len(once), 12*60)
 				}
-				if c.dups == 0 {
+				if c.duplicates() == 0 {
 					t.Error("nothing was sent twice: the nodes were too good")
 				}
 			})

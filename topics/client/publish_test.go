@@ -89,8 +89,8 @@ func TestResendsInOrder(t *testing.T) {
 				if got := c.values("numbers", 0); !slices.Equal(got, numbered(total)) {
 					t.Fatalf("%d messages are stored, or out of order", len(got))
 				}
-				if c.dups == 0 || c.nodes["a"].dialed < 5 || c.nodes["c"].dialed < 5 {
-					t.Errorf("nothing happened: %d duplicates, %d and %d connections", c.dups, c.nodes["a"].dialed, c.nodes["c"].dialed)
+				if c.duplicates() == 0 || c.dials("a") < 5 || c.dials("c") < 5 {
+					t.Errorf("nothing happened: %d duplicates, %d and %d connections", c.duplicates(), c.dials("a"), c.dials("c"))
 				}
 			})
 		})
@@ -136,8 +136,8 @@ func TestEachPartitionHasNumbersOfItsOwn(t *testing.T) {
 				t.Errorf("partition %d: %v\nwant %v", i, got, want[i])
 			}
 		}
-		if c.asked["TOPICS"] != 1 || c.dups == 0 {
-			t.Errorf("TOPICS was asked %d times, %d duplicates", c.asked["TOPICS"], c.dups)
+		if c.questions("TOPICS") != 1 || c.duplicates() == 0 {
+			t.Errorf("TOPICS was asked %d times, %d duplicates", c.questions("TOPICS"), c.duplicates())
 		}
 	})
 }

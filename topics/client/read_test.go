@@ -67,7 +67,7 @@ func TestAHistoryGoesOnAfterABreak(t *testing.T) {
 				if h.End().N != uint64(len(tt.want)) {
 					t.Errorf("end %+v", h.End())
 				}
-				if len(tt.want) > 1 && c.nodes["a"].dialed+c.nodes["c"].dialed < 2 {
+				if len(tt.want) > 1 && c.dials("a")+c.dials("c") < 2 {
 					t.Error("nothing broke")
 				}
 			})
@@ -280,7 +280,7 @@ func noGapNoRepeat(t *testing.T, topics string, from wire.Position, want map[str
 		if len(first) != len(want) {
 			t.Errorf("delivered of %v", first)
 		}
-		if broke := c.nodes["a"].dialed + c.nodes["b"].dialed + c.nodes["c"].dialed; broke < 8 {
+		if broke := c.dials("a") + c.dials("b") + c.dials("c"); broke < 8 {
 			t.Errorf("%d connections: hardly anything broke", broke)
 		}
 	})
