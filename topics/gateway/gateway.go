@@ -257,8 +257,11 @@ func problem(err error) *wire.Error {
 func NoQuorum(format string, args ...any) error { return wire.Errorf(wire.NoQuorum, format, args...) }
 
 // fail answers an error.
-func fail(w http.ResponseWriter, err error) {
-	e := problem(err)
+func fail(w http.ResponseWriter, err error) { Answer(w, problem(err)) }
+
+// Answer answers an error of the text protocol, with the status that belongs to
+// its code word.
+func Answer(w http.ResponseWriter, e *wire.Error) {
 	status, ok := httpStatus[e.Code]
 	if !ok {
 		status = http.StatusInternalServerError

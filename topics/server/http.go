@@ -17,6 +17,7 @@ import (
 
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/gateway"
 	"github.com/wiber/wiber/topics/wire"
 )
 
@@ -337,22 +338,6 @@ func bodyError(err error) error {
 	return wire.Errorf(wire.Syntax, "the body ended early")
 }
 
-// httpStatus is the status of each code word.
-var httpStatus = map[wire.Code]int{
-	wire.Syntax:      http.StatusBadRequest,
-	wire.UnknownVerb: http.StatusBadRequest,
-	wire.BadTopic:    http.StatusBadRequest,
-	wire.Range:       http.StatusBadRequest,
-	wire.NoTopic:     http.StatusNotFound,
-	wire.Gap:         http.StatusConflict,
-	wire.TooLarge:    http.StatusRequestEntityTooLarge,
-	wire.NoQuorum:    http.StatusServiceUnavailable,
-	wire.Busy:        http.StatusServiceUnavailable,
-	wire.Timeout:     http.StatusGatewayTimeout,
-	wire.Auth:        http.StatusUnauthorized,
-	wire.Denied:      http.StatusForbidden,
-}
-
 // writeProblem answers with what a Backend returned for a change.
 func (s *Server) writeProblem(w http.ResponseWriter, err error) {
 	var refused *RefusedError
@@ -360,15 +345,7 @@ func (s *Server) writeProblem(w http.ResponseWriter, err error) {
 		writeError(w, http.StatusConflict, codeConflict, refused.Reason)
 		return
 	}
-	e := s.problem(err, wire.Timeout)
-	status, ok := httpStatus[e.Code]
-	if !ok {
-		status = http.StatusInternalServerError
-	}
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	writeError(w, status, string(e.Code), e.Text)
+	gateway.Answer(w, s.problem(err, wire.Timeout))
 }
 
 func writeError(w http.ResponseWriter, status int, code, message string) {
