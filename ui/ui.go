@@ -250,7 +250,7 @@ func (s *site) at(name string) string { return Prefix + s.version + "/" + name }
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "the page is only for reading", http.StatusMethodNotAllowed)
+		refuse(w, http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "the page is only for reading")
 		return
 	}
 	h := w.Header()
@@ -267,7 +267,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := s.files[name]
 	if f == nil {
 		h.Set("Cache-Control", "no-store")
-		http.Error(w, "the page has no such file", http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "NOT_FOUND", "the page has no such file")
 		return
 	}
 	keep := "no-cache"
@@ -275,6 +275,13 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		keep = "public, max-age=31536000, immutable"
 	}
 	s.send(w, r, f, keep)
+}
+
+// refuse answers an error as the paths around the page do.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "{\"error\":{\"code\":%q,\"message\":%q}}\n", code, message) // the client left
 }
 
 func (s *site) send(w http.ResponseWriter, r *http.Request, f *file, keep string) {

@@ -113,7 +113,8 @@ func TestRefusalsPrintAsKubectlPrintsThem(t *testing.T) {
 		want   string
 	}{
 		{asJSON, 404, `{"kind":"Status","reason":"NotFound","message":"nodes \"n9\" not found","code":404}`, "Error from server (NotFound): nodes \"n9\" not found\n"},
-		{asJSON, 409, `{"error":{"code":"CONFLICT","message":"no majority would be left"}}`, "Error from server (CONFLICT): no majority would be left\n"},
+		{asJSON, 409, `{"error":{"code":"CONFLICT","message":"no majority would be left"}}`, "Error from server (Conflict): no majority would be left\n"},
+		{asJSON, 400, `{"error":{"code":"BAD_TOPIC","message":"no name"}}`, "Error from server (BAD_TOPIC): no name\n"},
 		{asJSON, 500, `{}`, "error: http://h answered 500 Internal Server Error, which is no answer of a Wiber controller\n"},
 		{plain, 404, `<html>`, "error: http://h answered 404 Not Found, which is no answer of a Wiber controller\n"},
 	} {

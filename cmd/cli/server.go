@@ -141,7 +141,11 @@ func decodeError(base string, header http.Header, status int, body []byte) error
 	if strings.HasPrefix(header.Get("Content-Type"), "application/json") && json.Unmarshal(body, &refusal) == nil {
 		switch {
 		case refusal.Error.Message != "":
-			return &serverError{status, refusal.Error.Code, refusal.Error.Message}
+			reason := refusal.Error.Code
+			if r, ok := v1alpha1.ReasonOfWord(reason); ok {
+				reason = string(r) // as the same refusal is called under /apis
+			}
+			return &serverError{status, reason, refusal.Error.Message}
 		case refusal.Message != "":
 			return &serverError{status, cmp.Or(string(refusal.Reason), http.StatusText(status)), refusal.Message}
 		}

@@ -157,7 +157,7 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 		f.mu.Unlock()
 		if strings.HasSuffix(r.URL.RequestURI(), "/restart") {
 			w.WriteHeader(http.StatusConflict)
-			answerJSON(w, object{"error": object{"code": "Conflict", "message": "its restart would cost the quorum"}})
+			answerJSON(w, object{"error": object{"code": "CONFLICT", "message": "its restart would cost the quorum"}})
 			return
 		}
 		answerJSON(w, []object{})

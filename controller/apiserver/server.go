@@ -38,8 +38,9 @@
 // log of the last incarnation. Following goes on through new incarnations. Lines
 // that begin with "--- " are the controller's own.
 //
-// Errors under /apis are a metav1.Status, elsewhere
-// {"error":{"code":…,"message":…}} with the same words as codes.
+// Errors under /apis are a metav1.Status with Kubernetes' reasons; everywhere else
+// {"error":{"code":…,"message":…}}, whose codes are those of the nodes and of the
+// text protocol (v1alpha1.StatusReason.Word).
 //
 // Safe to leave open on loopback: a request whose Host is neither a loopback
 // name nor the listen address, or whose Origin is another site's, gets 403
@@ -321,10 +322,10 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	type body struct {
-		Code    v1alpha1.StatusReason `json:"code"`
-		Message string                `json:"message"`
+		Code    string `json:"code"`
+		Message string `json:"message"`
 	}
-	_ = answer(w, int(st.Code), map[string]body{"error": {st.Reason, st.Message}})
+	_ = answer(w, int(st.Code), map[string]body{"error": {st.Reason.Word(), st.Message}})
 }
 
 // statusOf makes a Status of an error.

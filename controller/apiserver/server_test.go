@@ -16,6 +16,7 @@ import (
 	"github.com/wiber/wiber/manifests"
 	"github.com/wiber/wiber/manifests/v1alpha1"
 	messages "github.com/wiber/wiber/topics/client"
+	"github.com/wiber/wiber/ui"
 )
 
 // fakeBackend notes what it was asked for, and answers as told.
@@ -234,20 +235,21 @@ func TestErrorsHaveTheFormOfTheirPath(t *testing.T) {
 		err     error
 		status  int
 		reason  string
+		word    string
 		message string
 	}{
-		{v1alpha1.NotFound(v1alpha1.KindNode, "n9"), 404, "NotFound", `nodes "n9" not found`},
-		{fmt.Errorf("wrapped: %w", v1alpha1.Conflict(v1alpha1.KindNode, "n1", "no")), 409, "Conflict", `nodes "n1": no`},
-		{v1alpha1.NewStatus(v1alpha1.ReasonServiceUnavailable, "later"), 503, "ServiceUnavailable", "later"},
-		{context.DeadlineExceeded, 504, "Timeout", "it is not done in time; it goes on"},
-		{errors.New("disk full"), 500, "InternalError", "disk full"},
+		{v1alpha1.NotFound(v1alpha1.KindNode, "n9"), 404, "NotFound", "NOT_FOUND", `nodes "n9" not found`},
+		{fmt.Errorf("wrapped: %w", v1alpha1.Conflict(v1alpha1.KindNode, "n1", "no")), 409, "Conflict", "CONFLICT", `nodes "n1": no`},
+		{v1alpha1.NewStatus(v1alpha1.ReasonServiceUnavailable, "later"), 503, "ServiceUnavailable", "UNAVAILABLE", "later"},
+		{context.DeadlineExceeded, 504, "Timeout", "TIMEOUT", "it is not done in time; it goes on"},
+		{errors.New("disk full"), 500, "InternalError", "INTERNAL", "disk full"},
 	} {
 		f := &fakeBackend{err: c.err}
 		w := request(f, "POST", "/cluster/node/n1/restart", "", nil)
 		var e struct {
 			Error struct{ Code, Message string }
 		}
-		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.status || e.Error.Code != c.reason || e.Error.Message != c.message {
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.status || e.Error.Code != c.word || e.Error.Message != c.message {
 			t.Errorf("control: %d %s", w.Code, w.Body)
 		}
 		if (w.Header().Get("Retry-After") != "") != (c.status == 503) {
@@ -264,6 +266,76 @@ func TestErrorsHaveTheFormOfTheirPath(t *testing.T) {
 	var st v1alpha1.Status
 	if err := json.Unmarshal(w.Body.Bytes(), &st); err != nil || st.Status != "Success" || w.Code != 200 {
 		t.Errorf("deleted: %d %s", w.Code, w.Body)
+	}
+}
+
+// What is refused before anybody is asked has the form of its path too: a Status
+// under /apis, the error object elsewhere, be it of the guard, of the routes, of
+// the gateway or of the page.
+func TestRefusalsHaveTheFormOfTheirPath(t *testing.T) {
+	page, err := ui.New(ui.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Handler(Options{Backend: &fakeBackend{}, Listen: host, Page: page})
+	const api = "/apis/wiber.dev/v1alpha1/"
+	for _, family := range []struct {
+		path  string   // an existing one
+		allow string   // its methods
+		wrong []string // paths that do not exist
+		word  func(v1alpha1.StatusReason) string
+	}{
+		{api + "clusters", "GET", []string{api + "volumes", "/apis/other/v1/clusters", "/apis"}, nil},
+		{api + "clusters/demo", "DELETE, GET, PUT", nil, nil},
+		{"/cluster/nodes", "GET", []string{"/cluster", "/nowhere"}, v1alpha1.StatusReason.Word},
+		{"/cluster/start", "POST", nil, v1alpha1.StatusReason.Word},
+		{"/events", "GET", nil, v1alpha1.StatusReason.Word},
+		{"/nodes/n1/logs", "GET", []string{"/nodes"}, v1alpha1.StatusReason.Word},
+		{"/nodes/n1/v1/status", "GET, HEAD", nil, v1alpha1.StatusReason.Word},
+		{"/topics", "GET", nil, v1alpha1.StatusReason.Word},
+		{"/topics/t/messages", "GET, POST", []string{"/topics/t"}, v1alpha1.StatusReason.Word},
+		{"/topics/t/stream", "GET", nil, v1alpha1.StatusReason.Word},
+		{"/", "GET, HEAD", []string{"/ui/no/such.js"}, v1alpha1.StatusReason.Word},
+	} {
+		refused := func(method, target string, change func(*http.Request), status int, reason v1alpha1.StatusReason) http.Header {
+			t.Helper()
+			r := httptest.NewRequest(method, target, nil)
+			r.Host = host
+			if change != nil {
+				change(r)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			var body struct {
+				v1alpha1.Status
+				Error struct{ Code, Message string }
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != status || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %d %v %s", method, target, w.Code, w.Header(), w.Body)
+			}
+			if family.word != nil {
+				if body.Kind != "" || body.Error.Code != family.word(reason) || body.Error.Message == "" {
+					t.Errorf("%s %s is no error object with %s: %s", method, target, family.word(reason), w.Body)
+				}
+			} else if body.Error.Code != "" || body.Kind != "Status" || body.Reason != reason || int(body.Code) != status || body.Message == "" {
+				t.Errorf("%s %s is no Status with %s: %s", method, target, reason, w.Body)
+			}
+			return w.Header()
+		}
+		method := strings.Split(family.allow, ", ")[0]
+		refused(method, family.path, func(r *http.Request) { r.Host = "evil.example" }, 403, v1alpha1.ReasonForbidden)
+		refused(method, family.path, func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }, 403, v1alpha1.ReasonForbidden)
+		refused("POST", family.path, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403, v1alpha1.ReasonForbidden)
+		if got := refused("TRACE", family.path, nil, 405, v1alpha1.ReasonMethodNotAllowed).Get("Allow"); got != family.allow {
+			t.Errorf("%s takes %q, want %q", family.path, got, family.allow)
+		}
+		for _, path := range family.wrong {
+			refused("GET", path, nil, 404, v1alpha1.ReasonNotFound)
+		}
+		if family.path != "/" && family.path != "/nodes/n1/v1/status" { // they do not look at a query themselves
+			refused(method, family.path+"?nonsense=1", nil, 400, v1alpha1.ReasonBadRequest)
+			refused(method, family.path+"?a=%zz", nil, 400, v1alpha1.ReasonBadRequest)
+		}
 	}
 }
 

@@ -56,19 +56,43 @@ const (
 	ReasonTimeout            StatusReason = "Timeout"
 )
 
-var reasonCodes = map[StatusReason]int32{
-	ReasonBadRequest:         http.StatusBadRequest,
-	ReasonForbidden:          http.StatusForbidden,
-	ReasonNotFound:           http.StatusNotFound,
-	ReasonMethodNotAllowed:   http.StatusMethodNotAllowed,
-	ReasonAlreadyExists:      http.StatusConflict,
-	ReasonConflict:           http.StatusConflict,
-	ReasonExpired:            http.StatusGone,
-	ReasonTooLarge:           http.StatusRequestEntityTooLarge,
-	ReasonInvalid:            http.StatusUnprocessableEntity,
-	ReasonInternalError:      http.StatusInternalServerError,
-	ReasonServiceUnavailable: http.StatusServiceUnavailable,
-	ReasonTimeout:            http.StatusGatewayTimeout,
+// reasons has the HTTP code of each, and its word outside of /apis.
+var reasons = map[StatusReason]struct {
+	code int32
+	word string
+}{
+	ReasonBadRequest:         {http.StatusBadRequest, "SYNTAX"},
+	ReasonForbidden:          {http.StatusForbidden, "DENIED"},
+	ReasonNotFound:           {http.StatusNotFound, "NOT_FOUND"},
+	ReasonMethodNotAllowed:   {http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED"},
+	ReasonAlreadyExists:      {http.StatusConflict, "ALREADY_EXISTS"},
+	ReasonConflict:           {http.StatusConflict, "CONFLICT"},
+	ReasonExpired:            {http.StatusGone, "EXPIRED"},
+	ReasonTooLarge:           {http.StatusRequestEntityTooLarge, "TOO_LARGE"},
+	ReasonInvalid:            {http.StatusUnprocessableEntity, "INVALID"},
+	ReasonInternalError:      {http.StatusInternalServerError, "INTERNAL"},
+	ReasonServiceUnavailable: {http.StatusServiceUnavailable, "UNAVAILABLE"},
+	ReasonTimeout:            {http.StatusGatewayTimeout, "TIMEOUT"},
+}
+
+// Word returns the code word of the reason in an error object,
+// {"error":{"code":…}}, which paths outside of /apis answer: that of the text
+// protocol where it has one.
+func (r StatusReason) Word() string {
+	if known, ok := reasons[r]; ok {
+		return known.word
+	}
+	return reasons[ReasonInternalError].word
+}
+
+// ReasonOfWord returns the reason that has this word, if one has.
+func ReasonOfWord(word string) (StatusReason, bool) {
+	for reason, known := range reasons {
+		if known.word == word {
+			return reason, true
+		}
+	}
+	return "", false
 }
 
 // The values of Status.Status.
@@ -83,9 +107,9 @@ func (s *Status) Error() string { return s.Message }
 // NewStatus returns the failure with the given reason and its HTTP code. The
 // code of a reason that is not in the list is 500.
 func NewStatus(reason StatusReason, format string, args ...any) *Status {
-	code, ok := reasonCodes[reason]
-	if !ok {
-		code = http.StatusInternalServerError
+	code := int32(http.StatusInternalServerError)
+	if known, ok := reasons[reason]; ok {
+		code = known.code
 	}
 	return &Status{
 		TypeMeta: TypeMeta{APIVersion: "v1", Kind: "Status"},
