@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Blocks marked console in README.md and docs/operations.md do what they show.
+// Blocks marked console do what they show.
 func TestConsoleBlocks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts real clusters")
 	}
-	for _, name := range []string{"README.md", "docs/operations.md"} {
+	for _, name := range []string{"README.md", "docs/operations.md", "docs/http.md"} {
 		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("..", "..", name))
 			if err != nil {
@@ -26,6 +26,11 @@ func TestConsoleBlocks(t *testing.T) {
 			steps := consoleSteps(string(text))
 			if len(steps) == 0 {
 				t.Fatal("there is no console block")
+			}
+			for _, s := range steps {
+				if _, err := exec.LookPath("curl"); err != nil && strings.HasPrefix(s.command, "curl ") {
+					t.Skip("curl is not installed")
+				}
 			}
 			runConsole(t, steps)
 		})
@@ -155,6 +160,10 @@ func TestMatchesKnowsWhatDiffers(t *testing.T) {
 		{"…\nReady\n…", "x\nReady\ny", true},
 		{"Ready", "Not Ready", false},
 		{"node/n1 stopped", "node/n1 killed", false},
+		{`{"code":"RANGE","at":99}`, `{"code":"RANGE","at":2}`, true},
+		{`{"code":"RANGE"}`, `{"code":"NO_TOPIC"}`, false},
+		{`[{"id":"n1",…},{"id":"n2","up":true}]`, `[{"id":"n1","up":false},{"id":"n2","up":true}]`, true},
+		{`[{"id":"n1",…},{"id":"n2","up":true}]`, `[{"id":"n1","up":true},{"id":"n2","up":false}]`, false},
 	} {
 		if matches(normal(c.want), normal(c.got)) != c.match {
 			t.Errorf("%q and %q", c.want, c.got)
