@@ -259,8 +259,11 @@ func (c *Controller) saved(n *node) error {
 // portsFree returns nil if all ports of the node are free, or are its own
 // process's; else an error that names who has them.
 func (c *Controller) portsFree(ctx context.Context, k key, cluster *v1alpha1.ClusterSpec, spec v1alpha1.NodeSpec) error {
-	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
-		err := c.procs.CheckPort(address(spec, port))
+	for _, p := range []struct {
+		network string
+		port    int
+	}{{"tcp", spec.Port}, {"tcp", spec.PeerPort}, {"udp", spec.PeerPort}, {"tcp", spec.HTTPPort}} {
+		err := c.procs.CheckPort(p.network, address(spec, p.port))
 		if err == nil {
 			continue
 		}

@@ -180,7 +180,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	if err == nil {
 		return l, nil
 	}
-	pe := proc.DescribePort(addr, err)
+	pe := proc.DescribePort("tcp", addr, err)
 	if !pe.InUse {
 		return nil, fmt.Errorf("controller: %w; choose another address with --listen", pe)
 	}

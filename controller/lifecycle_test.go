@@ -338,31 +338,42 @@ func TestAHungNodeIsUnknownAndNotKilled(t *testing.T) {
 }
 
 func TestATakenPortIsNamedAndTriedAgain(t *testing.T) {
-	story(t, func(t *testing.T, w *world) {
-		cl := w.demo(nil)
-		addr := address(cl.Spec.Nodes[1], cl.Spec.Nodes[1].Port)
-		w.fake.TakePort(addr, 4711, "python3")
-		_, err := w.PutCluster(cl, false)
-		refused(t, err, v1alpha1.ReasonInvalid, "spec.nodes[1].port: port 9102 is in use by pid 4711 (python3)")
-		if list, _ := w.Clusters(""); len(list.Items) != 0 {
-			t.Error("a refused cluster was stored")
-		}
-		w.fake.FreePort(addr)
-		w.running(nil)
-		w.fake.TakePort(addr, 4711, "python3")
-		must(t, w.Kill(t.Context(), "", "n2", syscall.SIGKILL))
-		w.within(5*time.Second, "the holder is named", func() bool {
-			st := w.status("n2")
-			return st.Phase == v1alpha1.NodePending && strings.Contains(st.Reason, "port 9102 is in use by pid 4711 (python3)") && st.NextStart != nil
+	for _, c := range []struct {
+		network string
+		port    func(v1alpha1.NodeSpec) int
+		says    string
+	}{
+		{"tcp", func(n v1alpha1.NodeSpec) int { return n.Port }, "port 9102 is in use by pid 4711 (python3)"},
+		{"udp", func(n v1alpha1.NodeSpec) int { return n.PeerPort }, "UDP port 9202 is in use by pid 4711 (python3)"},
+	} {
+		t.Run(c.network, func(t *testing.T) {
+			story(t, func(t *testing.T, w *world) {
+				cl := w.demo(nil)
+				addr := address(cl.Spec.Nodes[1], c.port(cl.Spec.Nodes[1]))
+				w.fake.TakePort(c.network, addr, 4711, "python3")
+				_, err := w.PutCluster(cl, false)
+				refused(t, err, v1alpha1.ReasonInvalid, "spec.nodes[1].port: "+c.says)
+				if list, _ := w.Clusters(""); len(list.Items) != 0 {
+					t.Error("a refused cluster was stored")
+				}
+				w.fake.FreePort(c.network, addr)
+				w.running(nil)
+				w.fake.TakePort(c.network, addr, 4711, "python3")
+				must(t, w.Kill(t.Context(), "", "n2", syscall.SIGKILL))
+				w.within(5*time.Second, "the holder is named", func() bool {
+					st := w.status("n2")
+					return st.Phase == v1alpha1.NodePending && strings.Contains(st.Reason, c.says) && st.NextStart != nil
+				})
+				refused(t, w.Restart(t.Context(), "", "n2", false), v1alpha1.ReasonConflict, "pid 4711")
+				time.Sleep(10 * time.Minute)
+				w.fake.FreePort(c.network, addr)
+				w.within(70*time.Second, "it runs", func() bool { return w.status("n2").Phase == v1alpha1.NodeRunning })
+				if st := w.status("n2"); st.Restarts != 1 {
+					t.Errorf("%d restarts, want 1: starts that did not happen do not count", st.Restarts)
+				}
+			})
 		})
-		refused(t, w.Restart(t.Context(), "", "n2", false), v1alpha1.ReasonConflict, "pid 4711")
-		time.Sleep(10 * time.Minute)
-		w.fake.FreePort(addr)
-		w.within(70*time.Second, "it runs", func() bool { return w.status("n2").Phase == v1alpha1.NodeRunning })
-		if st := w.status("n2"); st.Restarts != 1 {
-			t.Errorf("%d restarts, want 1: starts that did not happen do not count", st.Restarts)
-		}
-	})
+	}
 }
 
 func TestAStartThatFailsIsToldAndTriedAgain(t *testing.T) {
@@ -604,7 +615,7 @@ func (w *world) byHand(cl *v1alpha1.Cluster, id string) (pid int) {
 	pid = p.Identity().PID
 	spec, _ := cl.Spec.Node(id)
 	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
-		w.fake.TakePort(address(spec, port), pid, "wiberctl")
+		w.fake.TakePort("tcp", address(spec, port), pid, "wiberctl")
 	}
 	return pid
 }
@@ -612,7 +623,7 @@ func (w *world) byHand(cl *v1alpha1.Cluster, id string) (pid int) {
 func (w *world) freePorts(cl *v1alpha1.Cluster, id string) {
 	spec, _ := cl.Spec.Node(id)
 	for _, port := range []int{spec.Port, spec.PeerPort, spec.HTTPPort} {
-		w.fake.FreePort(address(spec, port))
+		w.fake.FreePort("tcp", address(spec, port))
 	}
 }
 

@@ -131,11 +131,17 @@ func takeBlock() (base int, held io.Closer, ok bool) {
 }
 
 func isFree(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return false
 	}
 	l.Close()
+	packets, err := net.ListenPacket("udp", addr) // a peer port is one of both
+	if err != nil {
+		return false
+	}
+	packets.Close()
 	return true
 }
 
@@ -216,17 +222,26 @@ func isExecutable(path string) bool {
 // occupied is the key of a script's listener.
 type occupied struct{}
 
-type listenerBox struct{ net.Listener }
+type listenerBox struct{ io.Closer }
 
-// occupy listens on a port of this machine, as another program would.
+// occupy listens on a port of this machine, as another program would: by TCP, or
+// by UDP on the peer port of a node that has this port.
 func occupy(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: occupy PORT")
+	if len(args) == 0 || len(args) > 2 || len(args) == 2 && args[1] != "peer-udp" {
+		ts.Fatalf("usage: occupy PORT [peer-udp]")
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", args[0]))
+	var closer io.Closer
+	var err error
+	if len(args) == 1 {
+		closer, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", args[0]))
+	} else {
+		port, bad := strconv.Atoi(args[0])
+		ts.Check(bad)
+		closer, err = net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+100)))
+	}
 	ts.Check(err)
-	ts.Defer(func() { listener.Close() })
-	ts.Value(occupied{}).(*listenerBox).Listener = listener
+	ts.Defer(func() { closer.Close() })
+	ts.Value(occupied{}).(*listenerBox).Closer = closer
 }
 
 // release gives the occupied port back.

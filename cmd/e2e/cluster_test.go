@@ -152,11 +152,17 @@ func takeBlock() (base int, held io.Closer, ok bool) {
 }
 
 func isFree(host string, port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return false
 	}
 	l.Close()
+	packets, err := net.ListenPacket("udp", addr) // a peer port is one of both
+	if err != nil {
+		return false
+	}
+	packets.Close()
 	return true
 }
 

@@ -83,10 +83,10 @@ func (f *Fake) Identify(pid int) (Identity, error) {
 }
 
 // CheckPort implements Processes: what TakePort said, else nil.
-func (f *Fake) CheckPort(addr string) error {
+func (f *Fake) CheckPort(network, addr string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if pe := f.ports[addr]; pe != nil {
+	if pe := f.ports[network+" "+addr]; pe != nil {
 		return pe
 	}
 	return nil
@@ -103,17 +103,17 @@ func (f *Fake) Close() {
 
 // TakePort makes CheckPort refuse an address; pid and command name the holder.
 // FreePort ends that.
-func (f *Fake) TakePort(addr string, pid int, command string) {
+func (f *Fake) TakePort(network, addr string, pid int, command string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ports[addr] = &PortError{Addr: addr, InUse: true, PID: pid, Command: command, Err: syscall.EADDRINUSE}
+	f.ports[network+" "+addr] = &PortError{Network: network, Addr: addr, InUse: true, PID: pid, Command: command, Err: syscall.EADDRINUSE}
 }
 
 // FreePort lets an address be used again.
-func (f *Fake) FreePort(addr string) {
+func (f *Fake) FreePort(network, addr string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.ports, addr)
+	delete(f.ports, network+" "+addr)
 }
 
 // Refuse makes every Start of a node fail with err; nil ends that.

@@ -1,4 +1,4 @@
 package proc
 
 // holder cannot be found on this system without privileges.
-func holder(string) (pid int, command string) { return 0, "" }
+func holder(_, _ string) (pid int, command string) { return 0, "" }

@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// holder finds who listens on a TCP address or on its port at every address.
-// It returns 0 when that cannot be seen, as with another user's process.
-func holder(addr string) (pid int, command string) {
+// holder finds who listens on a TCP or UDP address or on its port at every
+// address. It returns 0 when that cannot be seen, as with another user's process.
+func holder(network, addr string) (pid int, command string) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0, ""
@@ -29,14 +29,14 @@ func holder(addr string) (pid int, command string) {
 		ip = netip.IPv4Unspecified() // a name: whoever has the port is likely enough
 	}
 	sockets := make(map[string]bool)
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+	for _, table := range []string{"/proc/net/" + network, "/proc/net/" + network + "6"} {
 		f, err := os.Open(table)
 		if err != nil {
 			continue
 		}
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			l, err := parseSocket(lines.Text())
+			l, err := parseSocket(network, lines.Text())
 			if err == nil && l.addr.Port() == uint16(n) && meets(l.addr.Addr(), ip) {
 				sockets["socket:["+l.inode+"]"] = true
 			}
@@ -65,7 +65,7 @@ func meets(a, b netip.Addr) bool {
 	return a == b || a.IsUnspecified() || b.IsUnspecified()
 }
 
-// listener is a listening socket of /proc/net/tcp.
+// listener is a socket of /proc/net/tcp that listens, or one of /proc/net/udp.
 type listener struct {
 	addr  netip.AddrPort
 	inode string
@@ -73,13 +73,15 @@ type listener struct {
 
 var errNotListening = errors.New("no listening socket")
 
-// parseSocket reads a line of /proc/net/tcp or tcp6:
+// parseSocket reads a line of /proc/net/tcp, tcp6, udp or udp6:
 //
 //	0: 0100007F:2383 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 …
-func parseSocket(line string) (listener, error) {
+//
+// A UDP socket has its port to itself in any state.
+func parseSocket(network, line string) (listener, error) {
 	f := strings.Fields(line)
 	const listening = "0A"
-	if len(f) < 10 || f[3] != listening {
+	if len(f) < 10 || network == "tcp" && f[3] != listening {
 		return listener{}, errNotListening
 	}
 	host, port, ok := strings.Cut(f[1], ":")

@@ -1,7 +1,9 @@
 package proc
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
@@ -26,21 +28,39 @@ func TestParseStatReadsPastTheProgramName(t *testing.T) {
 }
 
 func TestParseSocket(t *testing.T) {
-	l, err := parseSocket("   0: 0100007F:238D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0000 100 0 0 10 0")
+	l, err := parseSocket("tcp", "   0: 0100007F:238D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0000 100 0 0 10 0")
 	if err != nil || l.addr != netip.MustParseAddrPort("127.0.0.1:9101") || l.inode != "4711" {
 		t.Errorf("IPv4: %+v, %v", l, err)
 	}
-	l, err = parseSocket("   1: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 12 1")
+	l, err = parseSocket("tcp", "   1: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 12 1")
 	if err != nil || l.addr != netip.MustParseAddrPort("[::1]:8080") {
 		t.Errorf("IPv6: %+v, %v", l, err)
+	}
+	l, err = parseSocket("udp", "  2: 0100007F:23F1 00000000:0000 07 00000000:00000000 00:00000000 00000000  0  0 4712 2 0000 0")
+	if err != nil || l.addr != netip.MustParseAddrPort("127.0.0.1:9201") || l.inode != "4712" {
+		t.Errorf("UDP: %+v, %v", l, err)
 	}
 	for _, bad := range []string{
 		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
 		"   0: 0100007F:238D 0100007F:9999 01 00000000:00000000 00:00000000 00000000  0  0 4711 1",
 		"   0: 0100007:238D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1", "",
 	} {
-		if l, err := parseSocket(bad); err == nil {
+		if l, err := parseSocket("tcp", bad); err == nil {
 			t.Errorf("parseSocket(%q) = %+v", bad, l)
+		}
+	}
+}
+
+// A process of one's own is always found, by either network.
+func TestTheHolderIsFound(t *testing.T) {
+	o := NewOS()
+	defer o.Close()
+	for network, listen := range taken {
+		addr, closer := listen(t)
+		defer closer.Close()
+		var pe *PortError
+		if err := o.CheckPort(network, addr); !errors.As(err, &pe) || pe.PID != os.Getpid() || pe.Command == "" {
+			t.Errorf("%s: %v (%+v)", network, err, pe)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -115,20 +116,27 @@ func is(id Identity) error {
 func (o *OS) Identify(pid int) (Identity, error) { return identify(pid, false) }
 
 // CheckPort implements Processes: it listens for a moment.
-func (o *OS) CheckPort(addr string) error {
-	l, err := new(net.ListenConfig).Listen(o.ctx, "tcp", addr)
+func (o *OS) CheckPort(network, addr string) error {
+	l, err := listen(o.ctx, network, addr)
 	if err == nil {
 		return l.Close()
 	}
-	return DescribePort(addr, err)
+	return DescribePort(network, addr, err)
 }
 
-// DescribePort turns the error of a net.Listen on a TCP address into a
-// *PortError that names who listens there, if that can be found.
-func DescribePort(addr string, err error) *PortError {
-	pe := &PortError{Addr: addr, Err: err, InUse: errors.Is(err, syscall.EADDRINUSE)}
+func listen(ctx context.Context, network, addr string) (io.Closer, error) {
+	if network == "udp" {
+		return new(net.ListenConfig).ListenPacket(ctx, network, addr)
+	}
+	return new(net.ListenConfig).Listen(ctx, network, addr)
+}
+
+// DescribePort turns the error of listening on an address, by "tcp" or "udp",
+// into a *PortError that names who listens there, if that can be found.
+func DescribePort(network, addr string, err error) *PortError {
+	pe := &PortError{Network: network, Addr: addr, Err: err, InUse: errors.Is(err, syscall.EADDRINUSE)}
 	if pe.InUse {
-		pe.PID, pe.Command = holder(addr)
+		pe.PID, pe.Command = holder(network, addr)
 	}
 	return pe
 }

@@ -90,9 +90,9 @@ type Processes interface {
 	// Identify returns the identity of the living process with a pid; ErrGone
 	// when there is none.
 	Identify(pid int) (Identity, error)
-	// CheckPort says whether a TCP address can be listened on: nil, or a
-	// *PortError.
-	CheckPort(addr string) error
+	// CheckPort says whether an address can be listened on, by "tcp" or by "udp":
+	// nil, or a *PortError.
+	CheckPort(network, addr string) error
 	// Close forgets all processes and ends none of them. It returns when its
 	// goroutines have ended.
 	Close()
@@ -100,8 +100,8 @@ type Processes interface {
 
 // PortError says why an address cannot be listened on.
 type PortError struct {
-	// Addr is the address, host and port.
-	Addr string
+	// Network is "tcp" or "udp", and Addr the address, host and port.
+	Network, Addr string
 	// InUse is set when something listens there, as opposed to an address that
 	// this machine does not have or that it must not use.
 	InUse bool
@@ -117,13 +117,17 @@ func (e *PortError) Error() string {
 	if err != nil {
 		port = e.Addr
 	}
+	what := "port"
+	if e.Network == "udp" {
+		what = "UDP port"
+	}
 	switch {
 	case !e.InUse:
 		return fmt.Sprintf("address %s cannot be used: %v", e.Addr, e.Err)
 	case e.PID != 0:
-		return fmt.Sprintf("port %s is in use by pid %d (%s)", port, e.PID, e.Command)
+		return fmt.Sprintf("%s %s is in use by pid %d (%s)", what, port, e.PID, e.Command)
 	}
-	return fmt.Sprintf("port %s is in use by another program", port)
+	return fmt.Sprintf("%s %s is in use by another program", what, port)
 }
 
 func (e *PortError) Unwrap() error { return e.Err }

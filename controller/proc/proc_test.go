@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -69,34 +70,50 @@ func TestParseSignal(t *testing.T) {
 	}
 }
 
+// taken listens by each network, on a port that the system chooses.
+var taken = map[string]func(*testing.T) (addr string, _ io.Closer){
+	"tcp": func(t *testing.T) (string, io.Closer) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Addr().String(), l
+	},
+	"udp": func(t *testing.T) (string, io.Closer) {
+		l, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.LocalAddr().String(), l
+	},
+}
+
 func TestATakenPortNamesItsHolder(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	o := NewOS()
 	defer o.Close()
-	err = o.CheckPort(l.Addr().String())
-	pe, ok := err.(*PortError)
-	if !ok || !pe.InUse {
-		t.Fatalf("CheckPort = %v", err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	if !strings.Contains(err.Error(), "port "+port) {
-		t.Errorf("%q does not name the port", err)
-	}
-	if pe.PID != 0 && pe.PID != os.Getpid() {
-		t.Errorf("holder is pid %d, want this process %d", pe.PID, os.Getpid())
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.CheckPort(l.Addr().String()); err != nil {
-		t.Errorf("CheckPort of a free port = %v", err)
-	}
-	if err := o.CheckPort("192.0.2.1:9101"); err == nil || err.(*PortError).InUse {
-		t.Errorf("CheckPort of an address of another machine = %v", err)
+	for network, listen := range taken {
+		addr, closer := listen(t)
+		err := o.CheckPort(network, addr)
+		pe, ok := err.(*PortError)
+		if !ok || !pe.InUse {
+			t.Fatalf("%s: CheckPort = %v", network, err)
+		}
+		_, port, _ := net.SplitHostPort(addr)
+		if !strings.Contains(err.Error(), "port "+port) || strings.Contains(err.Error(), "UDP") != (network == "udp") {
+			t.Errorf("%s: %q does not name the port", network, err)
+		}
+		if pe.PID != 0 && pe.PID != os.Getpid() {
+			t.Errorf("%s: holder is pid %d, want this process %d", network, pe.PID, os.Getpid())
+		}
+		if err := closer.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.CheckPort(network, addr); err != nil {
+			t.Errorf("%s: CheckPort of a free port = %v", network, err)
+		}
+		if err := o.CheckPort(network, "192.0.2.1:9101"); err == nil || err.(*PortError).InUse {
+			t.Errorf("%s: CheckPort of an address of another machine = %v", network, err)
+		}
 	}
 }
 
