@@ -261,7 +261,7 @@ func (n *node) run(ctx context.Context, p ports) (err error) {
 	links := &lateLinks{ready: make(chan struct{})}
 	pp := &peerPort{ln: p.peer, reply: n.reply, warn: func(what string, err error) { n.log.Warn(what, "err", err) }, gossip: n.gossipStream, links: func(c net.Conn) { links.serve(hard, c) }}
 	wg.Go(func() { fail(pp.serve(hard)) })
-	packets := newPacketPort(p.packets, n.clock, n.log.Warn)
+	packets := newPacketPort(p.packets, n.clock, n.log.Warn, gossip.FirstByte, timesvc.ProbeByte)
 	wg.Go(func() { packets.serve(hard) })
 	web := newWeb(n)
 	wg.Go(func() { fail(web.serve(hard, p.http)) })

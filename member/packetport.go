@@ -33,6 +33,10 @@ type packet struct {
 // first byte, as peerPort does with connections; what nobody takes is dropped
 // and counted.
 //
+// That is worth a word only where no node can have sent it. Gossip and probes are
+// taken once this node knows the cluster's secret and until it drains, and other
+// nodes, which began before it, need not know that.
+//
 // One goroutine reads into one buffer and calls the handlers, so a handler must
 // not wait, and copies what it keeps. Handlers are registered before or while
 // serve runs. Sending may be done from any goroutine.
@@ -40,10 +44,12 @@ type packetPort struct {
 	conn  *net.UDPConn
 	clock timesvc.Clock
 	warn  func(what string, args ...any)
+	kinds [256]bool // by first byte: nodes send such packets
 
 	handlers  [256]atomic.Pointer[func(packet)]
 	received  atomic.Uint64 // packets handed on
-	strangers atomic.Uint64 // packets dropped: nobody takes their first byte
+	untaken   atomic.Uint64 // packets of nodes dropped: nobody takes them now
+	strangers atomic.Uint64 // other packets dropped: no node sends their first byte
 }
 
 // listenPackets opens the UDP side of a port.
@@ -55,8 +61,13 @@ func listenPackets(host string, port int) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", addr)
 }
 
-func newPacketPort(conn *net.UDPConn, clock timesvc.Clock, warn func(what string, args ...any)) *packetPort {
-	return &packetPort{conn: conn, clock: clock, warn: warn}
+// newPacketPort returns the port of packets that begin with one of kinds.
+func newPacketPort(conn *net.UDPConn, clock timesvc.Clock, warn func(what string, args ...any), kinds ...byte) *packetPort {
+	p := &packetPort{conn: conn, clock: clock, warn: warn}
+	for _, first := range kinds {
+		p.kinds[first] = true
+	}
+	return p
 }
 
 // handle gives packets that begin with first to h from now on; nil drops them.
@@ -112,6 +123,10 @@ func (p *packetPort) serve(ctx context.Context) {
 			if h := p.handlers[buf[0]].Load(); h != nil {
 				p.received.Add(1)
 				(*h)(packet{payload: buf[:n], from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at: now, came: arrivals.At(oob[:controls])})
+				continue
+			}
+			if p.kinds[buf[0]] {
+				p.untaken.Add(1)
 				continue
 			}
 		}

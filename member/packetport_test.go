@@ -22,7 +22,7 @@ func openPackets(t *testing.T) (p *packetPort, warned *atomic.Int64) {
 		t.Fatal(err)
 	}
 	warned = new(atomic.Int64)
-	p = newPacketPort(conn, timesvc.NewSystem(timesvc.Skew{}), func(string, ...any) { warned.Add(1) })
+	p = newPacketPort(conn, timesvc.NewSystem(timesvc.Skew{}), func(string, ...any) { warned.Add(1) }, 'g', 't')
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { p.serve(ctx) })
@@ -73,11 +73,33 @@ func TestPacketsAreHandedOnByTheirFirstByte(t *testing.T) {
 	if n := warned.Load(); n != 1 {
 		t.Errorf("warned %d times of strangers within a minute, want once", n)
 	}
-	b.handle('g', nil)
-	if err := a.send([]byte("gone"), b.addr()); err != nil {
-		t.Fatal(err)
+}
+
+// A node that starts is sent gossip and probes before it can take them, and one
+// that drains is sent them when it no longer does. That is counted, and is no
+// news; a packet that no node sends is, before and after.
+func TestAPacketThatIsNotTakenYetIsNoNews(t *testing.T) {
+	a, _ := openPackets(t)
+	b, warned := openPackets(t)
+	send := func(text string, arrived *atomic.Uint64) {
+		t.Helper()
+		before := arrived.Load()
+		if err := a.send([]byte(text), b.addr()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, func() bool { return arrived.Load() == before+1 })
 	}
-	eventually(t, 10*time.Second, func() bool { return b.strangers.Load() == 4 })
+	send("gossip", &b.untaken)
+	send("time", &b.untaken)
+	b.handle('g', func(packet) {})
+	send("gossip", &b.received)
+	b.handle('g', nil)
+	send("gone", &b.untaken)
+	if n := warned.Load(); n != 0 {
+		t.Errorf("warned %d times of packets that nodes send", n)
+	}
+	send("nobody", &b.strangers)
+	eventually(t, 10*time.Second, func() bool { return warned.Load() == 1 })
 }
 
 func TestReadingAPacketAllocatesNothing(t *testing.T) {
