@@ -20,9 +20,9 @@ const (
 )
 
 // newGateway returns the gateway to the messages of the clusters.
-func (s *server) newGateway() *gateway.Gateway {
+func (s *server) newGateway(wait time.Duration) *gateway.Gateway {
 	return gateway.New(gateway.Options{
-		Clock:  s.clock,
+		Clock: s.clock, WriteWait: wait,
 		Params: []string{"cluster"},
 		Client: func(r *http.Request) (*client.Client, func(), error) { return s.back.Messages(cluster(r)) },
 		Fail:   s.fail,
@@ -47,7 +47,7 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, transport http.Rou
 		w.Header().Set("Allow", "GET, HEAD")
 		return v1alpha1.NewStatus(v1alpha1.ReasonMethodNotAllowed, "only GET is passed on to a node")
 	}
-	if isWebSocket(r) {
+	if gateway.IsWebSocket(r) {
 		return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "WebSockets are not passed on to a node: /topics/{topic}/stream of the controller outlives any node")
 	}
 	id := r.PathValue("id")

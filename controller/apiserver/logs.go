@@ -14,6 +14,7 @@ import (
 
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/gateway"
 )
 
 // stillThere is how often a log that is followed, and to which nothing is
@@ -52,12 +53,12 @@ func (s *server) logs(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	st, err := s.stream(w, r, "text/plain; charset=utf-8")
+	st, err := s.begin(w, r, "text/plain; charset=utf-8")
 	if err != nil {
 		return err
 	}
 	code, reason := s.runLog(r, st, log)
-	st.end(code, reason)
+	st.End(code, reason)
 	return nil
 }
 
@@ -89,13 +90,13 @@ func (s *server) logOptions(r *http.Request) (o proc.LogOptions, err error) {
 
 // runLog sends lines until the log, the client or the node is gone, and says what
 // a WebSocket is closed with.
-func (s *server) runLog(r *http.Request, st *stream, log *proc.LogReader) (code int, reason string) {
+func (s *server) runLog(r *http.Request, st *gateway.Stream, log *proc.LogReader) (code int, reason string) {
 	for {
-		ctx, cancel := context.WithTimeout(st.ctx, stillThere)
+		ctx, cancel := context.WithTimeout(st.Context(), stillThere)
 		lines, err := log.Next(ctx)
 		cancel()
 		switch {
-		case st.ctx.Err() != nil:
+		case st.Context().Err() != nil:
 			return websocket.CloseGoingAway, "the controller ends"
 		case errors.Is(err, io.EOF):
 			return websocket.CloseNormalClosure, "the log ends here"
@@ -103,17 +104,17 @@ func (s *server) runLog(r *http.Request, st *stream, log *proc.LogReader) (code 
 			if _, err := s.back.NodeLog(cluster(r), r.PathValue("id")); v1alpha1.ReasonOf(err) != v1alpha1.ReasonNotFound {
 				continue
 			}
-			_ = st.send([]byte(NodeDeletedLine + "\n"))
+			_ = st.Send([]byte(NodeDeletedLine + "\n"))
 			return websocket.CloseNormalClosure, "the node was deleted"
 		case err != nil:
 			s.log.Error("read a log", "node", r.PathValue("id"), "err", err)
-			_ = st.send(fmt.Appendf(nil, "--- the log cannot be read: %v ---\n", err))
+			_ = st.Send(fmt.Appendf(nil, "--- the log cannot be read: %v ---\n", err))
 			return websocket.CloseInternalServerErr, "the log cannot be read"
 		}
-		if st.ws != nil {
+		if st.Frames() {
 			lines = bytes.ToValidUTF8(lines, []byte("\uFFFD")) // or a browser closes the connection
 		}
-		if st.send(lines) != nil {
+		if st.Send(lines) != nil {
 			return websocket.ClosePolicyViolation, "too slow"
 		}
 	}

@@ -2,17 +2,23 @@ package apiserver
 
 import (
 	"bufio"
+	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/wiber/wiber/controller/proc"
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/timesvc"
 )
 
 // logged makes a log of two incarnations.
@@ -143,5 +149,53 @@ func TestLogsAreFollowed(t *testing.T) {
 		if lines.Scan() {
 			t.Errorf("then %q", lines.Text())
 		}
+	})
+}
+
+// A follower that does not read is cut off; another one of the same log gets its
+// lines meanwhile.
+func TestAFollowerThatDoesNotReadIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back := &fakeBackend{log: logged(t)}
+		h := Handler(Options{Backend: back, Listen: host, Clock: timesvc.NewSystem(timesvc.Skew{})})
+		follow := func(w http.ResponseWriter) (done chan time.Duration, leave func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, "GET", "/nodes/n2/logs?follow=1&tail=1", nil)
+			r.Host = host
+			done = make(chan time.Duration, 1)
+			begin := time.Now()
+			go func() {
+				h.ServeHTTP(w, r)
+				done <- time.Since(begin)
+			}()
+			return done, cancel
+		}
+		cut, _ := follow(&slowWriter{ResponseRecorder: httptest.NewRecorder()})
+		other := httptest.NewRecorder()
+		left, leave := follow(other)
+		time.Sleep(time.Second)
+		f, err := os.OpenFile(back.log, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		want := "three\n"
+		for i := range 9 { // until just before the other one is cut off
+			line := fmt.Sprintf("line %d\n", i)
+			want += line
+			if _, err := io.WriteString(f, line); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := other.Body.String(); got != want {
+				t.Fatalf("the other one has %q, want %q", got, want)
+			}
+		}
+		if d := <-cut; d < 11*time.Second || d > 12*time.Second {
+			t.Errorf("cut off after %v", d)
+		}
+		leave()
+		<-left
 	})
 }

@@ -100,6 +100,9 @@ type Options struct {
 	AllowedHosts []string
 	// Page answers "/" and what is below ui.Prefix; nil for no page.
 	Page http.Handler
+	// WriteWait is how long the client of an answer that goes on may take nothing
+	// before it is cut off; 10 s by default.
+	WriteWait time.Duration
 	// Clock is the machine's unless given.
 	Clock timesvc.Clock
 	// Logger gets what goes wrong inside; nil for nothing.
@@ -109,7 +112,7 @@ type Options struct {
 // Server serves the API. WebSockets and other answers that go on end with it.
 type Server struct {
 	http    *http.Server
-	streams *streams
+	streams *gateway.Streams
 	gateway *gateway.Gateway
 }
 
@@ -134,7 +137,7 @@ func (s *Server) Serve(l net.Listener) error { return s.http.Serve(l) }
 // Shutdown tells answers that go on to end, and returns when every request is
 // answered, or when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := errors.Join(s.streams.end(ctx), s.gateway.Close(ctx))
+	err := errors.Join(s.streams.Close(ctx), s.gateway.Close(ctx))
 	return errors.Join(err, s.http.Shutdown(ctx))
 }
 
@@ -154,7 +157,7 @@ type server struct {
 	clock   timesvc.Clock
 	log     *slog.Logger
 	guard   guard
-	streams *streams
+	streams *gateway.Streams
 	gateway *gateway.Gateway
 }
 
@@ -162,8 +165,9 @@ func newServer(o Options) *server {
 	if o.Clock == nil {
 		o.Clock = timesvc.NewSystem(timesvc.Skew{})
 	}
-	s := &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts), streams: newStreams()}
-	s.gateway = s.newGateway()
+	s := &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts)}
+	s.streams = gateway.NewStreams(gateway.StreamOptions{Clock: o.Clock, WriteWait: o.WriteWait})
+	s.gateway = s.newGateway(o.WriteWait)
 	return s
 }
 
@@ -296,6 +300,19 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "read the request: %v", err)
 	}
 	return b, nil
+}
+
+// begin begins an answer that goes on. After an error nothing was answered yet.
+func (s *server) begin(w http.ResponseWriter, r *http.Request, contentType string) (*gateway.Stream, error) {
+	st, err := s.streams.Open(w, r)
+	if err != nil {
+		return nil, v1alpha1.NewStatus(v1alpha1.ReasonServiceUnavailable, "the controller ends")
+	}
+	if err := st.Begin(contentType, http.Header{"Server": {ServerName}}); err != nil {
+		st.End(0, "")
+		return nil, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "%v", err)
+	}
+	return st, nil
 }
 
 // answer writes a value as JSON.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 // fakeBackend notes what it was asked for, and answers as told.
 type fakeBackend struct {
+	mu       sync.Mutex // guards asked while several ask
 	messages *messages.Client
 	asked    []string
 	err      error
@@ -32,6 +34,8 @@ type fakeBackend struct {
 }
 
 func (f *fakeBackend) ask(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked = append(f.asked, fmt.Sprintf(format, args...))
 	return f.err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wiber/wiber/manifests/v1alpha1"
+	"github.com/wiber/wiber/topics/gateway"
 )
 
 // bookmarkEvery is how often a watch on which nothing happens says how far it has
@@ -52,7 +53,7 @@ func (s *server) watchable(list func(*http.Request) (any, error), what func(*htt
 			return err
 		}
 		if !watch {
-			if r.URL.Query().Has("resourceVersion") || isWebSocket(r) {
+			if r.URL.Query().Has("resourceVersion") || gateway.IsWebSocket(r) {
 				return v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "a resourceVersion and a WebSocket are for a watch: say watch=1")
 			}
 			return reading(list)(w, r)
@@ -87,34 +88,34 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, o WatchOptions) e
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	st, err := s.stream(w, r, "application/x-ndjson")
+	st, err := s.begin(w, r, "application/x-ndjson")
 	if err != nil {
 		return err
 	}
 	code, reason := s.runWatch(r, st, watch, o.Kind)
-	st.end(code, reason)
+	st.End(code, reason)
 	return nil
 }
 
 // runWatch sends events until something ends it, and says what a WebSocket is
 // closed with.
-func (s *server) runWatch(r *http.Request, st *stream, watch Watch, kind string) (code int, reason string) {
-	for st.ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(st.ctx, bookmarkEvery)
+func (s *server) runWatch(r *http.Request, st *gateway.Stream, watch Watch, kind string) (code int, reason string) {
+	for st.Context().Err() == nil {
+		ctx, cancel := context.WithTimeout(st.Context(), bookmarkEvery)
 		events, err := watch.Next(ctx)
 		cancel()
-		if errors.Is(err, context.DeadlineExceeded) && st.ctx.Err() == nil {
+		if errors.Is(err, context.DeadlineExceeded) && st.Context().Err() == nil {
 			events, err = []v1alpha1.WatchEvent{Bookmark(kind, watch.Version())}, nil
 		}
 		switch {
-		case err != nil && st.ctx.Err() != nil:
+		case err != nil && st.Context().Err() != nil:
 			continue
 		case err != nil:
 			status := s.statusOf(r, err)
-			_ = st.sendEvents(v1alpha1.WatchEvent{Type: v1alpha1.WatchError, Object: mustJSON(status)})
+			_ = sendEvents(st, v1alpha1.WatchEvent{Type: v1alpha1.WatchError, Object: mustJSON(status)})
 			return websocket.CloseTryAgainLater, status.Message
 		}
-		if st.sendEvents(events...) != nil {
+		if sendEvents(st, events...) != nil {
 			return websocket.ClosePolicyViolation, "too slow"
 		}
 	}
@@ -122,15 +123,15 @@ func (s *server) runWatch(r *http.Request, st *stream, watch Watch, kind string)
 }
 
 // sendEvents sends events: each is a line, or a frame.
-func (st *stream) sendEvents(events ...v1alpha1.WatchEvent) error {
+func sendEvents(st *gateway.Stream, events ...v1alpha1.WatchEvent) error {
 	var lines bytes.Buffer
 	for _, e := range events {
 		b, err := json.Marshal(e)
 		if err != nil {
 			return err
 		}
-		if st.ws != nil {
-			if err := st.send(b); err != nil {
+		if st.Frames() {
+			if err := st.Send(b); err != nil {
 				return err
 			}
 			continue
@@ -138,10 +139,10 @@ func (st *stream) sendEvents(events ...v1alpha1.WatchEvent) error {
 		lines.Write(b)
 		lines.WriteByte('\n')
 	}
-	if st.ws != nil {
+	if st.Frames() {
 		return nil
 	}
-	return st.send(lines.Bytes())
+	return st.Send(lines.Bytes())
 }
 
 // Bookmark says that everything up to a version was sent.

@@ -16,6 +16,9 @@
 // in number by MaxPublishes, MaxReads and MaxStreams. A client that takes nothing is cut
 // off and never waited for.
 //
+// Streams and Stream are every answer that goes on, body or WebSocket; the
+// controller's watches and logs are such too.
+//
 // Not here: who may ask (the server around it checks Host and Origin), objects
 // and control (controller/apiserver). The paths are described in docs/http.md.
 // Start reading at Gateway.Register.
@@ -28,7 +31,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/wiber/wiber/timesvc"
@@ -51,6 +53,8 @@ type Options struct {
 	// MaxPublishes, MaxReads and MaxStreams bound what runs at the same time; 256, 256 and 1,024
 	// by default. One more is answered BUSY.
 	MaxPublishes, MaxReads, MaxStreams int
+	// WriteWait is that of StreamOptions.
+	WriteWait time.Duration
 }
 
 // Gateway answers the topic paths. It may be used for any number of requests at
@@ -59,14 +63,7 @@ type Gateway struct {
 	o         Options
 	publishes chan struct{} // holds one for each that runs
 	reads     chan struct{} // likewise, histories and lists
-
-	ctx    context.Context // ends when the streams shall
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	open    int // streams
-	ending  bool
-	drained chan struct{} // closed when ending and no stream is open
+	streams   *Streams
 }
 
 // New returns a Gateway. Close it, to end its streams.
@@ -80,9 +77,10 @@ func New(o Options) *Gateway {
 	if o.MaxStreams == 0 {
 		o.MaxStreams = 1024
 	}
-	g := &Gateway{o: o, publishes: make(chan struct{}, o.MaxPublishes), reads: make(chan struct{}, o.MaxReads), drained: make(chan struct{})}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
-	return g
+	return &Gateway{
+		o: o, publishes: make(chan struct{}, o.MaxPublishes), reads: make(chan struct{}, o.MaxReads),
+		streams: NewStreams(StreamOptions{Clock: o.Clock, WriteWait: o.WriteWait, Most: o.MaxStreams}),
+	}
 }
 
 // Register adds the paths below /topics/ to a mux.
@@ -99,46 +97,7 @@ func (g *Gateway) RegisterList(mux *http.ServeMux) {
 }
 
 // Close tells all streams to end, and returns when they have, or when ctx ends.
-func (g *Gateway) Close(ctx context.Context) error {
-	g.mu.Lock()
-	if !g.ending {
-		g.ending = true
-		if g.open == 0 {
-			close(g.drained)
-		}
-	}
-	g.mu.Unlock()
-	g.cancel()
-	select {
-	case <-g.drained:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// enter counts a stream in; leave counts it out.
-func (g *Gateway) enter() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.ending:
-		return wire.Errorf(wire.Busy, "the server ends; connect again")
-	case g.open >= g.o.MaxStreams:
-		return wire.Errorf(wire.Busy, "there are %d streams, the maximum: end one, or use another node", g.open)
-	}
-	g.open++
-	return nil
-}
-
-func (g *Gateway) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.open--
-	if g.ending && g.open == 0 {
-		close(g.drained)
-	}
-}
+func (g *Gateway) Close(ctx context.Context) error { return g.streams.Close(ctx) }
 
 // methods is what a path does for each method; HEAD is a GET without its body.
 type methods map[string]func(http.ResponseWriter, *http.Request)

@@ -11,12 +11,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/wiber/wiber/timesvc"
+	"github.com/wiber/wiber/topics/client"
+	"github.com/wiber/wiber/topics/gateway"
 	"github.com/wiber/wiber/topics/wire"
 )
 
@@ -351,6 +355,108 @@ func TestStreamsOverWebSocket(t *testing.T) {
 	if _, frame, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("the node drains, and the stream ends with %v %s", err, frame)
 	}
+}
+
+// pipes is a listener whose connections are in memory: nothing is kept on the way,
+// and deadlines are of the bubble's time.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p.conns <- theirs
+	return ours, nil
+}
+
+// A client of a stream that does not read is cut off, and gives its place back.
+// Publishing and the other stream of its topic go on meanwhile.
+func TestAStreamWhoseClientDoesNotReadIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Options{Backend: NewFake(), Clock: timesvc.NewSystem(timesvc.Skew{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.inside.gateway = gateway.New(gateway.Options{
+			Clock: s.opts.Clock, MaxStreams: 2,
+			Client: func(*http.Request) (*client.Client, func(), error) { return s.inside.client, func() {}, nil },
+		})
+		ctx, end := context.WithCancel(t.Context())
+		tcp, doors := &pipes{nil, make(chan struct{})}, &pipes{make(chan net.Conn), make(chan struct{})}
+		web := &http.Server{Handler: s.Handler()}
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = s.ServeTCP(ctx, tcp) })
+		wg.Go(func() { _ = web.Serve(doors) })
+		defer wg.Wait()
+		defer web.Close()
+		defer end()
+
+		asker := &http.Client{Transport: &http.Transport{DialContext: doors.dial, DisableKeepAlives: true}}
+		publish := func(value string) {
+			t.Helper()
+			resp, err := asker.Post("http://localhost/topics/t/messages", "text/plain", strings.NewReader(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp.Status, err)
+			}
+		}
+		dialer := websocket.Dialer{NetDialContext: doors.dial}
+		open := func() (*websocket.Conn, *http.Response, error) {
+			return dialer.DialContext(t.Context(), "ws://localhost/topics/t/stream", nil)
+		}
+		stuck, _, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, _, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		for i := range 100 { // more messages than a subscription has credit for
+			publish(fmt.Sprint(i))
+			if _, frame, err := other.ReadMessage(); err != nil || !strings.Contains(string(frame), fmt.Sprintf(`"value":"%d"`, i)) {
+				t.Fatalf("message %d: %s, %v", i, frame, err)
+			}
+		}
+		if d := time.Since(begin); d >= 10*time.Second {
+			t.Errorf("the others were held up for %v", d)
+		}
+		if _, resp, err := open(); err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("a third stream: %v, %v", resp, err)
+		}
+		time.Sleep(10*time.Second - time.Since(begin))
+		synctest.Wait()
+		third, _, err := open()
+		if err != nil {
+			t.Fatalf("there is no place yet: %v", err)
+		}
+		publish("the end")
+		for _, ws := range []*websocket.Conn{other, third} {
+			if _, frame, err := ws.ReadMessage(); err != nil || !strings.Contains(string(frame), "the end") {
+				t.Errorf("%s, %v", frame, err)
+			}
+			ws.Close()
+		}
+		if _, frame, err := stuck.ReadMessage(); err == nil {
+			t.Errorf("the one that was cut off has %s", frame)
+		}
+	})
 }
 
 // A history that breaks in the middle ends with a broken connection, never with
