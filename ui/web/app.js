@@ -2,7 +2,7 @@
 // views/ shows it; lib/ is what both use. Start reading here.
 import { effect, html, render, signal, useEffect } from './lib/html.js';
 import { go, route, to } from './lib/router.js';
-import { cluster, loaded, nodes } from './data/objects.js';
+import { cluster, clusters, loaded, nodes, wanted } from './data/objects.js';
 import { Banner, Header, turnTheme } from './views/frame.js';
 import { Dialogs, helpOpen } from './views/dialog.js';
 import { LoadingView, StartView } from './views/start.js';
@@ -25,22 +25,27 @@ function Timeline() {
 
 function View() {
   const { view, name } = route.value;
+  const key = `${cluster.value?.metadata.name}/${name}`; // nothing of a node stays for its namesake
   if (!loaded.value) return html`<${LoadingView} />`;
+  if (wanted.value && !cluster.value) {
+    return html`<div class="view empty"><h1>There is no cluster ${wanted.value}</h1>
+      <p>${clusters.value.length === 0 ? html`<a href="#/">To the start</a>` : html`There is ${clusters.value.map((c, i) => html`${i ? ', ' : ''}<a href=${to('cluster', '', { cluster: c.metadata.name })}>${c.metadata.name}</a>`)}.`}</p></div>`;
+  }
   const stopped = !cluster.value || (nodes.value.length > 0 && nodes.value.every((n) => !n.status?.pid && n.spec?.stopped));
   if (stopped && (view === 'cluster' || !cluster.value)) return html`<${StartView} />`;
   switch (view) {
     case 'cluster':
       return html`<${ClusterView} />`;
     case 'node':
-      return html`<${NodeView} id=${name} key=${name} />`;
+      return html`<${NodeView} id=${name} key=${key} />`;
     case 'topics':
       return html`<${TopicsView} />`;
     case 'topic':
-      return html`<${TopicView} name=${name} key=${name} />`;
+      return html`<${TopicView} name=${name} key=${key} />`;
     case 'timeline':
       return html`<${Timeline} />`;
     default:
-      return html`<div class="view empty"><h1>There is nothing at this address</h1><p><a href="#/">To the cluster</a></p></div>`;
+      return html`<div class="view empty"><h1>There is nothing at this address</h1><p><a href=${to('cluster')}>To the cluster</a></p></div>`;
   }
 }
 
@@ -67,7 +72,7 @@ addEventListener('keydown', (e) => {
   const key = prefix + e.key;
   prefix = '';
   if (key === 'g') prefix = 'g ';
-  else if (key === 'g c') go('#/');
+  else if (key === 'g c') go(to('cluster'));
   else if (key === 'g t') go(to('topics'));
   else if (key === 'g l') go(to('timeline'));
   else if (key === '?') helpOpen.value = true;

@@ -26,15 +26,17 @@ export const live = computed(() => [clusterWatch, nodeWatch].every((w) => w.stat
 
 export const loadError = computed(() => nodeWatch.error.value || clusterWatch.error.value);
 
-// cluster is the one that is shown: the address names it where there are several.
+// wanted is the cluster that the address names, if it does.
+export const wanted = computed(() => route.value.query.get('cluster'));
+
+// cluster is the one that is shown, or null: never another than the address names.
 export const cluster = computed(() => {
   const all = clusters.value;
-  const wanted = route.value.query.get('cluster');
-  return all.find((c) => c.metadata.name === wanted) || all[0] || null;
+  return (wanted.value ? all.find((c) => c.metadata.name === wanted.value) : all[0]) || null;
 });
 
 // clusterName is what requests must say: nothing while there is only one.
-export const clusterName = computed(() => (clusters.value.length > 1 ? cluster.value.metadata.name : undefined));
+export const clusterName = computed(() => (clusters.value.length > 1 ? cluster.value?.metadata.name : undefined));
 
 export const nodes = computed(() => {
   const name = cluster.value?.metadata.name;

@@ -45,14 +45,18 @@ async function one(node) {
   }
 }
 
-// A node that becomes ready is asked at once.
+// A node that becomes ready is asked at once; what nodes of another cluster said
+// is forgotten.
+let shown;
 let phases = '';
 effect(() => {
   const now = nodes.value.map((n) => n.status?.phase).join();
-  if (now !== phases) {
-    phases = now;
-    turn();
-  }
+  const name = clusterName.value;
+  if (now === phases && name === shown) return;
+  if (name !== shown) statuses.value = new Map();
+  phases = now;
+  shown = name;
+  turn();
 });
 
 // doubtsAbout says who does not see a node as alive: "suspect for n1".

@@ -23,9 +23,11 @@ addEventListener('hashchange', () => {
   route.value = parse(location.hash);
 });
 
-// to makes the address of a view.
+// to makes the address of a view. A cluster that the address names stays chosen.
 export function to(view, name, query) {
-  const tail = query ? '?' + new URLSearchParams(query) : '';
+  const cluster = route.value.query.get('cluster');
+  const all = { ...(cluster && { cluster }), ...query };
+  const tail = Object.keys(all).length > 0 ? '?' + new URLSearchParams(all) : '';
   if (view === 'cluster') return '#/' + tail;
   return '#/' + view + (name ? '/' + encodeURIComponent(name) : '') + tail;
 }

@@ -1,12 +1,16 @@
 // What can be done to a node. The server decides; its refusal is shown as it is,
 // with the way round it where there is one.
-import { html, signal } from '../lib/html.js';
-import { act, nodes, startAll, stopAll } from '../data/objects.js';
+import { effect, html, signal } from '../lib/html.js';
+import { act, clusterName, nodes, startAll, stopAll } from '../data/objects.js';
 import { confirm } from './dialog.js';
 
 const running = signal(new Map()); // node -> what is being done
 const refused = signal(new Map()); // node -> {what, message, force}
 
+effect(() => {
+  clusterName.value; // of another cluster's nodes nothing is said
+  refused.value = new Map();
+});
 function set(map, id, value) {
   const next = new Map(map.value);
   if (value) next.set(id, value);

@@ -37,7 +37,7 @@ export const tabs = [['cluster', 'Cluster'], ['topics', 'Topics'], ['timeline', 
 export function Header() {
   const view = route.value.view === 'topic' ? 'topics' : route.value.view;
   return html`<header class="bar">
-    <a class="brand" href="#/"><svg viewBox="0 0 20 18" aria-hidden="true"><path d="M10 3 3 15h14z" /><circle cx="10" cy="3" r="2.6" /><circle cx="3" cy="15" r="2.6" /><circle cx="17" cy="15" r="2.6" /></svg>Wiber</a>
+    <a class="brand" href=${to('cluster')}><svg viewBox="0 0 20 18" aria-hidden="true"><path d="M10 3 3 15h14z" /><circle cx="10" cy="3" r="2.6" /><circle cx="3" cy="15" r="2.6" /><circle cx="17" cy="15" r="2.6" /></svg>Wiber</a>
     <${Health} />
     <nav aria-label="Views">${tabs.map(([v, word]) => html`<a href=${to(v)} class=${view === v ? 'here' : ''} aria-current=${view === v ? 'page' : undefined}>${word}</a>`)}
       <${NodeTabs} />
@@ -61,6 +61,7 @@ function NodeTabs() {
 
 // Health is the cluster in a word.
 function Health() {
+  const { view } = route.value;
   const c = cluster.value;
   if (!loaded.value || !c) return html`<span class="health"></span>`;
   const all = nodes.value;
@@ -70,7 +71,7 @@ function Health() {
   const [sign, tone, word] = ready ? ['●', 'ok', 'Ready'] : up === 0 && all.every((n) => !n.status?.pid) ? ['○', 'off', 'Stopped'] : quorum ? ['◐', 'busy', 'Degraded'] : ['▲', 'bad', 'No quorum'];
   return html`<span class="health">
     ${clusters.value.length > 1
-      ? html`<select aria-label="Cluster" value=${c.metadata.name} onChange=${(e) => go(to('cluster', '', { cluster: e.target.value }))}>${clusters.value.map((x) => html`<option>${x.metadata.name}</option>`)}</select>`
+      ? html`<select aria-label="Cluster" value=${c.metadata.name} onChange=${(e) => go(to(tabs.some(([v]) => v === view) ? view : 'cluster', '', { cluster: e.target.value }))}>${clusters.value.map((x) => html`<option>${x.metadata.name}</option>`)}</select>`
       : html`<b>${c.metadata.name}</b>`}
     <span class="tone-${tone}" role="status"><span class="sign" aria-hidden="true">${sign}</span> ${word} <span class="num">${up}/${all.length}</span></span>
   </span>`;

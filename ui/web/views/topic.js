@@ -14,7 +14,7 @@ export function TopicView({ name }) {
     href=${to('topic', name, what === 'live' ? undefined : { show: what })} onClick=${(e) => { e.preventDefault(); go(to('topic', name, what === 'live' ? undefined : { show: what }), true); }}>${word}</a>`;
   return html`<div class="view topic">
     <div class="viewhead">
-      <h1><a class="up" href="#/topics">Topics</a> <span class="dim">/</span> ${name}</h1>
+      <h1><a class="up" href=${to('topics')}>Topics</a> <span class="dim">/</span> ${name}</h1>
       <span class="num dim grow">${topic ? `${plural(messagesIn(topic), 'message')} · ${rate(rateOf(name))}/s · ${plural(topic.partitions.length, 'partition')}` : topicsState.value === 'live' ? 'not there yet: the first message makes it' : ''}</span>
     </div>
     <div class="columns">
