@@ -2,15 +2,16 @@
 // with the way round it where there is one.
 import { effect, html, signal } from '../lib/html.js';
 import { act, clusterName, nodes, startAll, stopAll } from '../data/objects.js';
+import { isReady } from '../lib/phase.js';
 import { confirm } from './dialog.js';
 
 const running = signal(new Map()); // node -> what is being done
 const refused = signal(new Map()); // node -> {what, message, force}
-
 effect(() => {
   clusterName.value; // of another cluster's nodes nothing is said
   refused.value = new Map();
 });
+
 function set(map, id, value) {
   const next = new Map(map.value);
   if (value) next.set(id, value);
@@ -21,7 +22,7 @@ function set(map, id, value) {
 // costsQuorum: without this node fewer than a majority would run.
 function costsQuorum(id) {
   const all = nodes.peek();
-  const up = all.filter((n) => n.status?.phase === 'Running');
+  const up = all.filter(isReady);
   return up.some((n) => n.metadata.name === id) && up.length - 1 < Math.floor(all.length / 2) + 1 && up.length >= Math.floor(all.length / 2) + 1;
 }
 

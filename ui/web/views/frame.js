@@ -1,7 +1,7 @@
 // What is around every view: where one is, whether the page is connected, theme
 // and help.
 import { html, signal } from '../lib/html.js';
-import { look } from '../lib/phase.js';
+import { isReady, look } from '../lib/phase.js';
 import { route, to, go } from '../lib/router.js';
 import { cluster, clusters, condition, isTrue, live, loaded, nodes, second } from '../data/objects.js';
 import { outage, tryNow } from '../data/link.js';
@@ -53,7 +53,7 @@ export function Header() {
 function NodeTabs() {
   const { view, name } = route.value;
   return nodes.value.map((n) => {
-    const [sign, tone] = look(n.status?.phase);
+    const [sign, tone] = look(n);
     const here = view === 'node' && name === n.metadata.name;
     return html`<a key=${n.metadata.name} href=${to('node', n.metadata.name)} class="tab-node ${here ? 'here' : ''}" aria-current=${here ? 'page' : undefined}><span class="sign tone-${tone}" aria-hidden="true">${sign}</span>${n.metadata.name}</a>`;
   });
@@ -65,7 +65,7 @@ function Health() {
   const c = cluster.value;
   if (!loaded.value || !c) return html`<span class="health"></span>`;
   const all = nodes.value;
-  const up = all.filter((n) => n.status?.phase === 'Running').length;
+  const up = all.filter(isReady).length;
   const ready = isTrue(c, 'Ready');
   const quorum = condition(c, 'QuorumAvailable')?.status !== 'False';
   const [sign, tone, word] = ready ? ['●', 'ok', 'Ready'] : up === 0 && all.every((n) => !n.status?.pid) ? ['○', 'off', 'Stopped'] : quorum ? ['◐', 'busy', 'Degraded'] : ['▲', 'bad', 'No quorum'];

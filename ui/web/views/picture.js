@@ -2,7 +2,7 @@
 // pixels of its place so that text keeps its size.
 import { html, useLayoutEffect, useRef, useState } from '../lib/html.js';
 import { count, micros, rate } from '../lib/format.js';
-import { look, words } from '../lib/phase.js';
+import { isKnown, look, words } from '../lib/phase.js';
 import { to } from '../lib/router.js';
 import { total } from '../data/topics.js';
 import { groupName } from './groups.js';
@@ -33,12 +33,15 @@ export function place(n, width, height) {
   return { w, h, at };
 }
 
-// linkState says of a pair whether both ends hold their link, and since when not.
+// linkState says of a pair which ends have lost the other. A connection to a
+// process that hangs stays open, so gossip's doubt counts as well.
 function linkState(a, b, statuses) {
   const broken = [];
   for (const [from, dest] of [[a, b], [b, a]]) {
-    const said = statuses.get(from)?.data.links?.find((l) => l.node === dest);
-    if (said && !said.up) broken.push(`${from}→${dest}`);
+    const data = statuses.get(from)?.data;
+    const link = data?.links?.find((l) => l.node === dest);
+    const gossip = data?.gossip?.find((g) => g.node === dest);
+    if ((link && !link.up) || /^(suspect|dead)$/.test(gossip?.state)) broken.push(`${from}→${dest}`);
   }
   return broken;
 }
@@ -101,13 +104,14 @@ function Broken({ x, y, text }) {
 function Card({ node, x, y, w, h, groups, status }) {
   const id = node.metadata.name;
   const s = node.status || {};
-  const [sign, tone] = look(s.phase);
+  const [sign, tone] = look(node);
   const leads = groups.filter((g) => g.leader === id && s.pid).map((g) => g.id);
   const small = h < 90;
   const tiny = w < 120;
   const clock = status?.clock;
   const says = words(node);
-  const label = `${id}: ${says}${leads.length ? `, leads ${leads.map(groupName).join(', ')}` : ''}${s.pid ? `, lag ${s.lag || 0}` : ''}`;
+  const known = isKnown(node) ? { term: count(s.term || 0), lag: count(s.lag || 0) } : { term: '–', lag: '–' };
+  const label = `${id}: ${says}${leads.length ? `, leads ${leads.map(groupName).join(', ')}` : ''}${isKnown(node) ? `, lag ${known.lag}` : ''}`;
   const cut = Math.floor((w - 62) / 6.6);
   return html`<g class="card tone-${tone}">
     <a href=${to('node', id)} aria-label=${label}><title>${label}</title><rect class="body" x=${x} y=${y} width=${w} height=${h} rx="8" /></a>
@@ -116,9 +120,9 @@ function Card({ node, x, y, w, h, groups, status }) {
     <text x=${x + 28} y=${y + 22} class="id">${id}</text>
     ${!tiny && html`<text x=${x + w - 12} y=${y + 22} text-anchor="end" class="state">${short(node, says, cut)}</text>`}
     <${Cells} x=${x + 12} y=${y + (h < 60 ? 28 : small ? 31 : 34)} w=${w - 24} h=${h < 60 ? 14 : 20} groups=${groups} leads=${leads} />
-    ${!small && html`<text x=${x + 12} y=${y + 70} class="num">${s.pid ? `term ${count(s.term || 0)} · lag ${count(s.lag || 0)}` : s.restarts ? `restarts ${s.restarts}` : ''}</text>`}
-    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${clock && s.pid ? (w < 170 ? clockWords(clock).replace('clock ', '') : clockWords(clock)) : ''}</text>`}
-    ${small && !tiny && html`<text x=${x + 12} y=${y + 67} class="num">${s.pid ? `lag ${count(s.lag || 0)}` : ''}</text>`}</g>
+    ${!small && html`<text x=${x + 12} y=${y + 70} class="num">term ${known.term} · lag ${known.lag}</text>`}
+    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${!isKnown(node) ? `restarts ${count(s.restarts || 0)}` : clock ? (w < 170 ? clockWords(clock).replace('clock ', '') : clockWords(clock)) : ''}</text>`}
+    ${small && !tiny && html`<text x=${x + 12} y=${y + 67} class="num">lag ${known.lag}</text>`}</g>
   </g>`;
 }
 
