@@ -3,8 +3,9 @@
 import { learnDate } from '../lib/format.js';
 
 export class ApiError extends Error {
-  constructor(status, code, message) {
+  constructor(status, code, message, retryAfter) {
     super(message);
+    this.retryAfter = retryAfter; // seconds that the server asks to wait, or undefined
     this.status = status; // 0: nobody answered
     this.code = code;
   }
@@ -48,7 +49,7 @@ async function refuse(response) {
   } catch {
     // not JSON: the text itself
   }
-  throw new ApiError(response.status, code, message);
+  throw new ApiError(response.status, code, message, Number.parseInt(response.headers.get('Retry-After'), 10) || undefined);
 }
 
 // get reads JSON.

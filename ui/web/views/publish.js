@@ -75,5 +75,5 @@ function Receipt({ r }) {
 // Failure says what is known: only TIMEOUT and silence leave it open.
 function Failure({ error }) {
   const open = error.code === 'TIMEOUT' || error.status === 0;
-  return html`<div class="refusal"><span><b>${open ? 'It is not known whether it was written.' : 'It was not written.'}</b> ${error.code}: ${error.message}${open ? ' Publish it again with the same id, and it is stored once.' : ''}</span></div>`;
+  return html`<div class="refusal"><span><b>${open ? 'It is not known whether it was written.' : 'It was not written.'}</b> ${error.code}: ${error.message}${open ? ' Publish it again with the same id, and it is stored once.' : ''}${error.retryAfter ? ` Try again in ${error.retryAfter} s.` : ''}</span></div>`;
 }
