@@ -105,6 +105,7 @@ function Screen({ output, id, previous, setPrevious, sought, onSought }) {
   const resume = () => setFrozen(null);
   const onScroll = () => {
     const el = scroller.current;
+    if (!el) return; // scrolled last before it was taken away
     setTop(el.scrollTop);
     if (Math.abs(el.scrollTop - lastSet.current) < 1) return;
     lastSet.current = -1;
