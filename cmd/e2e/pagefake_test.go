@@ -2,14 +2,18 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,11 +31,13 @@ type fakeController struct {
 	start  time.Time
 
 	mu       sync.Mutex
+	clusters []string
 	nodes    []object
-	statuses map[string]object // /v1/status by node
+	statuses map[string]object // /v1/status by cluster/node, as those below
 	events   []object
 	outputs  map[string]string
 	before   map[string]string // outputs of the runs before
+	refusal  *refusal          // of what is published; nil acknowledges
 	messages []object          // of the topic orders
 	sockets  map[*socket]string
 	asked    []string // POSTs
@@ -39,6 +45,13 @@ type fakeController struct {
 }
 
 type object = map[string]any
+
+// refusal is how a node says no.
+type refusal struct {
+	status        int
+	code, message string
+	retryAfter    string
+}
 
 // newFakeController has n nodes, which lead the groups in turn; n2 has lost its
 // link to n3.
@@ -52,9 +65,8 @@ func newFakeController(t testing.TB, n int) *fakeController {
 		start: clock.Now().Add(-4 * time.Minute), statuses: map[string]object{}, outputs: map[string]string{}, before: map[string]string{},
 		sockets: map[*socket]string{},
 	}
-	name := func(i int) string { return fmt.Sprintf("n%d", i+1) }
-	for i := range n {
-		f.addNode(name(i), i, n)
+	if n > 0 {
+		f.addCluster("demo", n)
 	}
 	if n > 1 {
 		f.event("Node", "n2", "Warning", "Exited", "it was ended by SIGKILL", 100*time.Second)
@@ -73,7 +85,15 @@ func newFakeController(t testing.TB, n int) *fakeController {
 	return f
 }
 
-func (f *fakeController) addNode(id string, i, n int) {
+// addCluster adds a cluster with nodes n1, n2, …
+func (f *fakeController) addCluster(name string, n int) {
+	f.clusters = append(f.clusters, name)
+	for i := range n {
+		f.addNode(name, fmt.Sprintf("n%d", i+1), i, n)
+	}
+}
+
+func (f *fakeController) addNode(cluster, id string, i, n int) {
 	var leads []string
 	var groups, links []object
 	for g := range 5 {
@@ -100,14 +120,53 @@ func (f *fakeController) addNode(id string, i, n int) {
 		}
 	}
 	f.nodes = append(f.nodes, object{
-		"metadata": object{"name": id, "namespace": "demo", "generation": 1, "resourceVersion": "1"},
+		"metadata": object{"name": id, "namespace": cluster, "generation": 1, "resourceVersion": "1"},
 		"spec":     object{"id": id},
 		"status":   object{"phase": "Running", "pid": 4001 + i, "incarnation": 2, "restarts": 0, "term": 3, "lag": 0, "leaderOf": leads, "startedAt": f.start},
 	})
 	offset := []int{40, -210, 95, 12, -60, 3, 1, 2, 3}[i]
-	f.statuses[id] = object{"node": id, "groups": groups, "links": links, "clock": object{"state": "synchronised", "offsetMicros": offset, "eps": 180 + 20*i}}
-	f.outputs[id] = f.line(0, "INFO", "node runs")
-	f.before[id] = f.line(-60, "INFO", "the run before")
+	at := cluster + "/" + id
+	f.statuses[at] = object{"node": id, "groups": groups, "links": links, "clock": object{"state": "synchronised", "offsetMicros": offset, "eps": 180 + 20*i}}
+	f.outputs[at] = f.line(0, "INFO", "node runs in "+cluster)
+	f.before[at] = f.line(-60, "INFO", "the run before")
+}
+
+// change gives a node another status, and tells it to who watches.
+func (f *fakeController) change(i int, status object) {
+	f.mu.Lock()
+	f.nodes[i]["status"] = status
+	frame := encode(object{"type": "MODIFIED", "object": f.nodes[i]})
+	f.mu.Unlock()
+	f.send("nodes", frame)
+}
+
+// hears sets what a node of demo hears of another by gossip.
+func (f *fakeController) hears(node, of, state string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	status := maps.Clone(f.statuses["demo/"+node])
+	status["gossip"] = []object{{"node": of, "state": state}}
+	f.statuses["demo/"+node] = status
+}
+
+// refuse lets every publish from now on be refused; nil acknowledges again.
+func (f *fakeController) refuse(r *refusal) {
+	f.mu.Lock()
+	f.refusal = r
+	f.mu.Unlock()
+}
+
+// requests are the actions that the page asked for.
+func (f *fakeController) requests() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
+}
+
+// of is a node that a request means. Only where there are several clusters must
+// it name one.
+func of(r *http.Request) string {
+	return cmp.Or(r.FormValue("cluster"), "demo") + "/" + r.PathValue("id")
 }
 
 // line is a line of output, seconds after the start.
@@ -137,19 +196,25 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 	mux.Handle(ui.Prefix, page)
 	mux.HandleFunc("/apis/wiber.dev/v1alpha1/{kind}", func(w http.ResponseWriter, r *http.Request) { f.watch(w, r, r.PathValue("kind")) })
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) { f.watch(w, r, "events") })
-	mux.HandleFunc("/nodes/{id}/v1/status", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.statuses[r.PathValue("id")]) })
+	mux.HandleFunc("/nodes/{id}/v1/status", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		status := f.statuses[of(r)]
+		f.mu.Unlock()
+		answerJSON(w, status)
+	})
 	mux.HandleFunc("/nodes/{id}/logs", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("previous") != "" {
-			_, _ = w.Write([]byte(f.before[r.PathValue("id")]))
+			_, _ = w.Write([]byte(f.before[of(r)]))
 			return
 		}
-		f.serve(w, r, "logs "+r.PathValue("id"), f.outputs[r.PathValue("id")])
+		f.serve(w, r, "logs "+r.PathValue("id"), f.outputs[of(r)])
 	})
 	mux.HandleFunc("GET /topics", func(w http.ResponseWriter, r *http.Request) {
 		partition := object{"partition": 0, "shard": 1, "leader": "n1", "first": 0, "next": len(f.messages)}
 		answerJSON(w, []object{{"name": "orders", "partitions": []object{partition}}})
 	})
 	mux.HandleFunc("GET /topics/{t}/messages", f.history)
+	mux.HandleFunc("POST /topics/{t}/messages", f.publish)
 	mux.HandleFunc("/topics/{t}/stream", func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, "stream", "") })
 	mux.HandleFunc("POST /cluster/node/{id}/{what}", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
@@ -175,7 +240,10 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 
 func (f *fakeController) history(w http.ResponseWriter, r *http.Request) {
 	limit, _ := strconv.Atoi(r.FormValue("limit"))
-	from, _ := strconv.Atoi(r.FormValue("from"))
+	from, err := strconv.Atoi(r.FormValue("from"))
+	if at, timeErr := time.Parse(time.RFC3339, r.FormValue("from")); err != nil && timeErr == nil {
+		from = sort.Search(len(f.messages), func(i int) bool { return f.messages[i]["ts"].(int64) >= at.UnixMicro() })
+	}
 	list := []object{}
 	if r.FormValue("reverse") != "" {
 		for i := len(f.messages) - 1; i >= 0 && len(list) < limit; i-- {
@@ -187,6 +255,22 @@ func (f *fakeController) history(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, object{"messages": list})
 }
 
+func (f *fakeController) publish(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	no := f.refusal
+	f.mu.Unlock()
+	if no == nil {
+		answerJSON(w, object{"offset": 180, "partition": 0, "synced": "2/3", "ts": f.start.UnixMicro(), "eps": 180, "term": 3, "index": 9, "lamport": 181})
+		return
+	}
+	if no.retryAfter != "" {
+		w.Header().Set("Retry-After", no.retryAfter)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(no.status)
+	_ = json.NewEncoder(w).Encode(object{"error": object{"code": no.code, "message": no.message}}) // who is gone reads nothing
+}
+
 func answerJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v)
@@ -196,9 +280,11 @@ func answerJSON(w http.ResponseWriter, v any) {
 func (f *fakeController) watch(w http.ResponseWriter, r *http.Request, kind string) {
 	f.mu.Lock()
 	items := map[string][]object{"nodes": f.nodes, "events": f.events}[kind]
-	if kind == "clusters" && len(f.nodes) > 0 {
+	if kind == "clusters" {
 		ready := object{"type": "Ready", "status": "True", "observedGeneration": 1}
-		items = []object{{"metadata": object{"name": "demo", "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}}}
+		for _, name := range f.clusters {
+			items = append(items, object{"metadata": object{"name": name, "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}})
+		}
 	}
 	var frames []string
 	for _, item := range items {

@@ -63,11 +63,10 @@ func TestPageShowsWhatNodesSay(t *testing.T) {
 	}
 
 	// A node that goes is seen to go, with its countdown, and nothing else moves.
-	node := f.nodes[1]
-	node["status"] = object{"phase": "CrashLoopBackOff", "pid": 0, "restarts": 3, "reason": "it ended with exit code 1", "nextStart": clock.Now().Add(30e9)}
-	f.send("nodes", encode(object{"type": "MODIFIED", "object": node}))
+	f.change(1, object{"phase": "CrashLoopBackOff", "pid": 0, "restarts": 3, "term": 0, "lag": 0, "reason": "it ended with exit code 1", "nextStart": clock.Now().Add(30e9)})
 	b.awaitText(".nodes li:nth-child(2)", "Down, next start in")
 	b.awaitText(".nodes li:nth-child(2)", "exit code 1")
+	b.awaitText(".picture .card:nth-of-type(3)", "term – · lag –")       // nobody knows
 	b.awaitText(".groups tbody tr:nth-child(2) td:nth-child(2)", "none") // whatever the others last heard
 	b.awaitText(".health", "4/5")
 
@@ -77,7 +76,7 @@ func TestPageShowsWhatNodesSay(t *testing.T) {
 	b.awaitText(".refusal", "its restart would cost the quorum")
 	b.press("Restart anyway")
 	b.await("the forced restart was asked for", "!document.querySelector('.refusal')")
-	if got := strings.Join(f.asked, " "); got != "/cluster/node/n1/restart /cluster/node/n1/restart?force=true" {
+	if got := strings.Join(f.requests(), " "); got != "/cluster/node/n1/restart /cluster/node/n1/restart?force=true" {
 		t.Errorf("the page asked for %s", got)
 	}
 }
@@ -93,12 +92,12 @@ func TestPageTerminal(t *testing.T) {
 		case i%100 == 0:
 			output.WriteString(f.line(float64(i)/100, "WARN", "a warning"))
 		case i == 11998:
-			output.WriteString("\x1b[31mred\x1b[0m plain \x1b[38;5;208morange\x1b[0m\n")
+			output.WriteString("\x1b[31mred\x1b[0m plain \x1b[38;5;208morange\x1b[0m " + strings.Repeat("long ", 100) + "\n")
 		default:
 			output.WriteString(f.line(float64(i)/100, "INFO", fmt.Sprintf("line %d", i)))
 		}
 	}
-	f.outputs["n1"] = output.String()
+	f.outputs["demo/n1"] = output.String()
 	b := newBrowser(t)
 	b.open(f.server.URL + "/#/node/n1")
 	b.awaitText(".foot", "10,000 lines of 12,001")
@@ -140,9 +139,18 @@ func TestPageTerminal(t *testing.T) {
 	b.fill(".search input", "")
 	b.must(chromedp.SendKeys(chromedp.CSS(".search input"), kb.Escape))
 
-	// Without wrapping every line has one row.
+	// A long line has several rows, exactly those that were kept for it; without
+	// wrapping it has one, and is reached sideways.
+	long := "[...document.querySelectorAll('.ln')].find((e) => e.textContent.startsWith('red plain'))"
+	b.press("Go on")
+	b.await("the long line is wrapped", long+"?.offsetHeight >= 3 * 18")
+	b.await("no line is wider than its place", "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('.lines'))")
+	b.await("the last line ends where the list ends", "Math.abs(document.querySelector('.part').getBoundingClientRect().bottom - document.querySelector('.whole').getBoundingClientRect().bottom) < 1")
+	b.keys("w")
+	b.await("every line has one row", "[...document.querySelectorAll('.ln')].every((e) => e.offsetHeight === 18)")
+	b.await("the long line goes on to the right", "(({scrollWidth, clientWidth}) => scrollWidth > clientWidth)(document.querySelector('.lines'))")
 	b.press("Wrap")
-	b.await("lines have one row", "[...document.querySelectorAll('.ln')].every((e) => e.offsetHeight === 18)")
+	b.await("and back", long+"?.offsetHeight >= 3 * 18")
 
 	// A moment is found, in the run before if it is there.
 	at := f.start.Add(-60e9).UTC().Format("2006-01-02T15:04:05.000Z")
