@@ -32,6 +32,7 @@ type fakeController struct {
 
 	mu       sync.Mutex
 	clusters []string
+	ready    string // the clusters' condition
 	nodes    []object
 	statuses map[string]object // /v1/status by cluster/node, as those below
 	events   []object
@@ -63,7 +64,7 @@ func newFakeController(t testing.TB, n int) *fakeController {
 	}
 	f := &fakeController{
 		start: clock.Now().Add(-4 * time.Minute), statuses: map[string]object{}, outputs: map[string]string{}, before: map[string]string{},
-		sockets: map[*socket]string{},
+		sockets: map[*socket]string{}, ready: "True",
 	}
 	if n > 0 {
 		f.addCluster("demo", n)
@@ -138,6 +139,25 @@ func (f *fakeController) change(i int, status object) {
 	frame := encode(object{"type": "MODIFIED", "object": f.nodes[i]})
 	f.mu.Unlock()
 	f.send("nodes", frame)
+}
+
+// setReady changes the clusters' condition.
+func (f *fakeController) setReady(status string) {
+	f.mu.Lock()
+	f.ready = status
+	var frames []string
+	for _, name := range f.clusters {
+		frames = append(frames, encode(object{"type": "MODIFIED", "object": f.cluster(name)}))
+	}
+	f.mu.Unlock()
+	for _, frame := range frames {
+		f.send("clusters", frame)
+	}
+}
+
+func (f *fakeController) cluster(name string) object {
+	ready := object{"type": "Ready", "status": f.ready, "observedGeneration": 1}
+	return object{"metadata": object{"name": name, "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}}
 }
 
 // hears sets what a node of demo hears of another by gossip.
@@ -281,9 +301,8 @@ func (f *fakeController) watch(w http.ResponseWriter, r *http.Request, kind stri
 	f.mu.Lock()
 	items := map[string][]object{"nodes": f.nodes, "events": f.events}[kind]
 	if kind == "clusters" {
-		ready := object{"type": "Ready", "status": "True", "observedGeneration": 1}
 		for _, name := range f.clusters {
-			items = append(items, object{"metadata": object{"name": name, "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}})
+			items = append(items, f.cluster(name))
 		}
 	}
 	var frames []string

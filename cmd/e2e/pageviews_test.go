@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -224,6 +225,40 @@ func TestPageDoesNotJump(t *testing.T) {
 				t.Errorf("%s at %d pixels jumps: %.3f%s", v.name, width, got, ask[string](b, "window.moved"))
 			}
 		}
+	}
+}
+
+// TestPageFits: no view is wider than the window, no event is cut off, and what
+// just happened is seen at once, on a phone too.
+func TestPageFits(t *testing.T) {
+	f := newFakeController(t, 5)
+	f.event("Node", "n3", "Warning", "BackOff", "end 4 in a row that nobody asked for; next try in 8s, at 2026-11-27T19:38:25Z, unless somebody starts it before", -time.Hour) // stays the newest
+	b := newBrowser(t)
+	for _, width := range []int64{1280, 390} {
+		height := map[int64]int64{1280: 800, 390: 844}[width]
+		b.size(width, height)
+		for _, v := range views {
+			b.open(f.server.URL + "/" + v.fragment)
+			b.await(v.name+" is complete", fmt.Sprintf("document.querySelector(%q)", v.complete))
+			wide := ask[[]string](b, `[document.documentElement, document.querySelector('main'), ...document.querySelectorAll('.event .what, .topiclist, .nodes .phase')]
+				.filter((e) => e.scrollWidth > e.clientWidth || e.getBoundingClientRect().right > innerWidth).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 60))`)
+			for _, w := range wide {
+				t.Errorf("%s at %d pixels: %s is too wide", v.name, width, w)
+			}
+		}
+		b.open(f.server.URL + "/")
+		b.await("what just happened is in sight, and marked", fmt.Sprintf("document.querySelector('.event.fresh')?.getBoundingClientRect().bottom < %d", height))
+	}
+
+	// The tabs stay where they are when the cluster's state has a longer name.
+	b.size(1280, 800)
+	b.awaitText(".health", "Ready 5/5")
+	before := ask[float64](b, "document.querySelector('.bar nav').getBoundingClientRect().left")
+	f.change(0, object{"phase": "Stopped", "reason": "Held", "pid": 0})
+	f.setReady("False")
+	b.awaitText(".health", "Degraded 4/5")
+	if after := ask[float64](b, "document.querySelector('.bar nav').getBoundingClientRect().left"); after != before {
+		t.Errorf("the tabs moved from %v to %v", before, after)
 	}
 }
 

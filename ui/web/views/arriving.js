@@ -28,10 +28,10 @@ export function Arriving({ name }) {
   const many = (topics.value?.find((t) => t.name === name)?.partitions.length ?? 1) > 1;
   return html`<div class="toolbar">
       <span class=${s === 'live' ? 'tone-ok' : 'tone-busy'} role="status">${s === 'live' ? '● Listening' : s === 'down' ? '◌ Connecting again; nothing is missed' : '◌ Connecting'}</span>
-      <span class="num dim grow">${arrivals.count ? `${count(arrivals.count)} since you look` : ''}</span>
+      <span class="num dim grow">${arrivals.count ? `${count(arrivals.count)} while you watch` : ''}</span>
       <button class="small pause" aria-pressed=${!!frozen} onClick=${pause}>${frozen ? `Go on${waiting ? ` · ${count(waiting)} new` : ''}` : 'Pause'}</button>
     </div>
     <${Messages} list=${messages.slice(0, shown)} many=${many} fresh=${!frozen} />
-    ${messages.length === 0 && html`<p class="blank">Nothing has arrived since you look. What is there already is under History.</p>`}
+    ${messages.length === 0 && html`<p class="blank">Nothing has arrived yet while you watch. What is there already is under History.</p>`}
     ${messages.length > shown && html`<p class="dim more">The newest ${shown}; earlier ones are under History.</p>`}`;
 }

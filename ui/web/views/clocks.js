@@ -14,7 +14,7 @@ export function Clocks({ nodes, statuses }) {
   const rows = nodes.map((n) => ({ id: n.metadata.name, up: !!n.status?.pid, clock: statuses.get(n.metadata.name)?.data.clock }));
   const known = rows.filter((r) => r.clock && r.clock.eps !== undefined).map((r) => r.clock);
   const max = scale(known);
-  return html`<section class="panel" aria-labelledby="clocks-h">
+  return html`<section class="panel clockpanel" aria-labelledby="clocks-h">
     <h2 id="clocks-h">Clocks <span class="hint">offset from the cluster’s time</span></h2>
     <ul class="clocks">${rows.map((r) => html`<li key=${r.id}>
       <b>${r.id}</b>

@@ -24,7 +24,7 @@ export function ClusterView() {
       <${Groups} nodes=${all} groups=${groups} detailed=${said.size > 0} />
     </div>
     <div class="right">
-      <section class="panel" aria-labelledby="nodes-h">
+      <section class="panel nodepanel" aria-labelledby="nodes-h">
         <div class="panelhead"><h2 id="nodes-h">Nodes</h2><${AllNodes} nodes=${all} /></div>
         <${Refusal} id="" />
         <ul class="nodes">${all.map((n) => html`<${Row} key=${n.metadata.name} node=${n} />`)}</ul>

@@ -7,7 +7,7 @@ export const groupName = (id) => (id === 'catalogue' ? 'catalogue' : `shard ${id
 
 export function Groups({ nodes, groups, detailed }) {
   const ids = nodes.map((n) => n.metadata.name);
-  return html`<section class="panel" aria-labelledby="groups-h">
+  return html`<section class="panel grouppanel" aria-labelledby="groups-h">
     <h2 id="groups-h">Groups <span class="hint">who leads, and how many entries a follower is behind</span></h2>
     <div class="scroll" tabindex="0" role="region" aria-labelledby="groups-h">
       <table class="groups" style=${{ '--nodes': ids.length }}>

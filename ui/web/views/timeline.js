@@ -96,7 +96,7 @@ function Chart({ width, from, to }) {
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { range: (_, lo, hi) => [0, Math.max(10, hi * 1.15 || 0)] } },
         axes: [
-          { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, minutes.peek() > 15 ? 5 : 8)), space: 90, size: 34 },
+          { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, minutes.peek() > 15 ? 5 : 8)), space: 64, size: 34 },
           { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: gutter, values: (_, ticks) => ticks.map((t) => rate(t) + '/s') },
         ],
         series: [{}, { label: 'messages/s', stroke: line, width: 1.5, fill, points: { show: false }, spanGaps: false }],
