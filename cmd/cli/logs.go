@@ -156,8 +156,8 @@ func (a *app) readLog(ctx context.Context, o logOptions, from logSource, out *lo
 }
 
 // followLog prints a log until ctx ends. A connection that is opened again goes
-// on where the last one was: from the time of the last line that says one,
-// without the lines that were printed of it.
+// on where the last one was: from the time of the last line that says one, in the
+// incarnation that wrote it, without the lines that were printed since.
 func (a *app) followLog(ctx context.Context, k *keeper, o logOptions, from logSource, out *logWriter) error {
 	var at resumePoint
 	open := func() (io.ReadCloser, error) {
@@ -203,7 +203,8 @@ func (p *resumePoint) resume(query url.Values) {
 	}
 	p.again = 0
 	query.Del("tail")
-	query.Set("since", p.last.UTC().Format(time.RFC3339Nano))
+	query.Del("since")
+	query.Set("resume", p.last.UTC().Format(time.RFC3339Nano))
 }
 
 // printed takes note of a line, and says whether it was printed already.
@@ -212,6 +213,9 @@ func (p *resumePoint) printed(line []byte) bool {
 		if p.again < len(p.since) && bytes.Equal(p.since[p.again], line) {
 			p.again++
 			return true
+		}
+		if p.again < len(p.since) && bytes.HasPrefix(line, []byte("--- ")) {
+			return true // it stands before a line that was printed
 		}
 		p.again = -1
 	}

@@ -26,7 +26,7 @@ const stillThere = 2 * time.Second
 const NodeDeletedLine = "--- the node was deleted ---"
 
 func (s *server) routeLogs(mux *http.ServeMux) {
-	s.route(mux, "/nodes/{id}/logs", methods{http.MethodGet: {s.logs, []string{"follow", "tail", "previous", "since"}}})
+	s.route(mux, "/nodes/{id}/logs", methods{http.MethodGet: {s.logs, []string{"follow", "tail", "previous", "since", "resume"}}})
 }
 
 // logs answers with lines of a node's log: as plain text, or as WebSocket text
@@ -80,6 +80,14 @@ func (s *server) logOptions(r *http.Request) (o proc.LogOptions, err error) {
 	if query.Has("since") {
 		if o.Since, err = proc.ParseLogSince(query.Get("since"), s.clock.Now()); err != nil {
 			return o, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "since: %v", err)
+		}
+	}
+	if query.Has("resume") {
+		if o.Resume, err = time.Parse(time.RFC3339Nano, query.Get("resume")); err != nil {
+			return o, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "resume is %q; it is the time of the last line that was seen, as in 2026-11-22T10:00:00Z", query.Get("resume"))
+		}
+		if !o.Follow || query.Has("tail") || query.Has("since") {
+			return o, v1alpha1.NewStatus(v1alpha1.ReasonBadRequest, "resume goes on where a log was followed to: it belongs to follow, without tail and since")
 		}
 	}
 	if o.Follow && o.Previous {

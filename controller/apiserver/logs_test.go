@@ -62,6 +62,9 @@ func TestLogsAnswerPlainText(t *testing.T) {
 		{"?since=x", 400, "since: "},
 		{"?follow=maybe", 400, "follow is"},
 		{"?follow=1&previous=1", 400, "nothing is added"},
+		{"?follow=1&resume=yesterday", 400, "resume is"},
+		{"?resume=2026-11-22T10:00:00Z", 400, "belongs to follow"},
+		{"?follow=1&tail=3&resume=2026-11-22T10:00:00Z", 400, "without tail and since"},
 		{"?lines=3", 400, "not supported here"},
 	} {
 		f := &fakeBackend{log: path}

@@ -35,8 +35,10 @@
 //
 // Logs are plain text, or text frames of whole lines. tail, since (5m or a time),
 // previous (the incarnation before) and follow choose; without them it is the whole
-// log of the last incarnation. Following goes on through new incarnations. Lines
-// that begin with "--- " are the controller's own.
+// log of the last incarnation. Following goes on through new incarnations. After a
+// break resume, the time of the last line that was seen, goes on with what follows in
+// the incarnation that wrote it, beginning with lines of that time. Lines that begin
+// with "--- " are the controller's own.
 //
 // Errors under /apis are a metav1.Status with Kubernetes' reasons; everywhere else
 // {"error":{"code":…,"message":…}}, whose codes are those of the nodes and of the

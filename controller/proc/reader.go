@@ -43,6 +43,10 @@ type LogOptions struct {
 	Previous bool
 	// Follow goes on with what is written later, through new incarnations.
 	Follow bool
+	// Resume goes on following after a break: it begins as Since does, but in the
+	// incarnation that wrote then, so that nothing of it is missed if another one
+	// runs now. Zero begins in the last one.
+	Resume time.Time
 	// Clock paces following. It is needed for nothing else.
 	Clock timesvc.Clock
 }
@@ -81,6 +85,9 @@ func ReadLog(path string, o LogOptions) (*LogReader, error) {
 	case len(files) == 0:
 		return nil, ErrNoLog
 	}
+	if !o.Resume.IsZero() {
+		files = files[begunBefore(files, o.Resume):]
+	}
 	if r.file, err = os.Open(files[0]); err != nil {
 		return nil, err
 	}
@@ -113,11 +120,33 @@ func (r *LogReader) seek() error {
 	if err != nil {
 		return err
 	}
-	r.offset = max(tail, since)
+	resume, err := sinceOffset(r.file, size, r.o.Resume)
+	if err != nil {
+		return err
+	}
+	r.offset = max(tail, since, resume)
 	if !r.o.Follow {
 		r.end = size
 	}
 	return nil
+}
+
+// begunBefore finds, of logs of which the newest comes first, the newest that says
+// a time before this one; the oldest if none does.
+func begunBefore(files []string, at time.Time) int {
+	block := make([]byte, logBlock)
+	for i, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue // it was removed, being among the oldest
+		}
+		n, _ := io.ReadFull(f, block) // what cannot be read says no time
+		_ = f.Close()
+		if first, ok := firstTime(block[:n]); ok && first.Before(at) {
+			return i
+		}
+	}
+	return len(files) - 1
 }
 
 // tailOffset is where the last n lines begin. It reads from the end, in blocks.

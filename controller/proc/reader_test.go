@@ -201,6 +201,58 @@ func TestFollowingGoesOnThroughIncarnations(t *testing.T) {
 	})
 }
 
+// Who was cut off from a log goes on where it was, in the incarnation that wrote
+// then, whatever has begun and ended since.
+func TestResumingBeginsInTheIncarnationThatWroteThen(t *testing.T) {
+	const begins = "--- a new incarnation begins here; the one before is in console.%d.log ---\n"
+	one, two, three := stamped(0, 10)+"panic: no time\n", "goroutine 1\n", stamped(20, 30)
+	mark1, mark2 := fmt.Sprintf(begins, 1), fmt.Sprintf(begins, 2)
+	for _, c := range []struct {
+		second int
+		want   string
+	}{
+		{5, stamped(5, 10) + "panic: no time\n" + mark1 + two + mark2 + three},
+		{9, stamped(9, 10) + "panic: no time\n" + mark1 + two + mark2 + three},
+		{15, mark1 + two + mark2 + three},
+		{20, mark1 + two + mark2 + three}, // the first line of an incarnation may have the time of the last one before
+		{21, stamped(21, 30)},
+		{40, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			path := logOf(t, one, two, three)
+			at := time.Date(2026, 11, 22, 10, 0, c.second, 0, time.UTC)
+			r, err := ReadLog(path, LogOptions{Tail: -1, Follow: true, Resume: at, Clock: timesvc.NewSystem(timesvc.Skew{})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var got strings.Builder
+			for {
+				lines, err := r.Next(ctx)
+				if err != nil {
+					break
+				}
+				got.Write(lines)
+			}
+			if got.String() != c.want {
+				t.Errorf("from second %d on: got\n%swant\n%s", c.second, got.String(), c.want)
+			}
+		})
+	}
+	// What is kept may all be younger.
+	path := logOf(t, three)
+	r, err := ReadLog(path, LogOptions{Tail: -1, Follow: true, Resume: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if lines, err := r.Next(t.Context()); err != nil || string(lines) != three {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
+
 func TestLineTime(t *testing.T) {
 	want := time.Date(2026, 11, 22, 10, 0, 0, 123e6, time.UTC)
 	for line, ok := range map[string]bool{
