@@ -66,7 +66,7 @@ var doors = map[string][]string{
 	"google.golang.org/protobuf":            {"raftnode/…"}, // raft's messages
 	"go.etcd.io/bbolt":                      {"topics/store", "controller/store"},
 	"github.com/gorilla/websocket":          {"topics/gateway", "topics/server", "controller/apiserver", "cmd/e2e"},
-	"github.com/prometheus/client_golang":   {"topics/server"},
+	"github.com/prometheus/client_golang":   {"topics/server", "controller/apiserver"},
 	"go.yaml.in/yaml":                       {"manifests"},
 	"k8s.io/client-go/util/workqueue":       {"controller"},
 	"k8s.io/client-go/util/jsonpath":        {"cmd/cli"},

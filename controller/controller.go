@@ -70,6 +70,7 @@ type Controller struct {
 	wg     sync.WaitGroup // watchers of processes; they end with ctx
 	ctx    context.Context
 
+	passes     passes
 	messengers messengers // the gateway's way to messages
 	topicFeeds topicFeeds
 
@@ -217,7 +218,9 @@ func (c *Controller) runWorker() {
 		if shutdown {
 			return
 		}
+		began := c.clock.Mono()
 		again, err := c.reconcile(c.ctx, k)
+		c.passes.count(k, c.clock.Mono()-began, err)
 		switch {
 		case c.ctx.Err() != nil:
 		case err != nil:

@@ -41,12 +41,19 @@ type recorder struct {
 	recent  map[happening]*noted
 	pending []happening // what is to be written, in order, each once
 	lost    int         // events that were dropped because maxPending were waiting
+	counts  map[kindOfEvent]uint64
 }
 
 // noted is an event that still counts up.
 type noted struct {
 	v1alpha1.Event
 	pending bool
+}
+
+// kindOfEvent is what events are counted by.
+type kindOfEvent struct {
+	eventType v1alpha1.EventType
+	reason    string
 }
 
 // happening is what makes two events the same one.
@@ -59,7 +66,7 @@ func happeningOf(e *v1alpha1.Event) happening {
 }
 
 func newRecorder(st *store.Store, clock timesvc.Clock, log *slog.Logger) *recorder {
-	return &recorder{store: st, clock: clock, log: log, wakec: make(chan struct{}, 1), recent: map[happening]*noted{}}
+	return &recorder{store: st, clock: clock, log: log, wakec: make(chan struct{}, 1), recent: map[happening]*noted{}, counts: map[kindOfEvent]uint64{}}
 }
 
 // load reads the events of an earlier controller, so that they count up.
@@ -84,6 +91,7 @@ func (r *recorder) record(e v1alpha1.Event) {
 	now := v1alpha1.MicroTime{Time: r.clock.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.counts[kindOfEvent{e.EventType, e.Reason}]++
 	h := happeningOf(&e)
 	known := r.recent[h]
 	if known == nil || !known.pending {

@@ -17,9 +17,6 @@ import (
 // whichever controller looks when the process ends. A start or a restart by a
 // person ends it, as does a process of the node that somebody starts by hand.
 
-// heldReason is the reason of a node that is held down.
-const heldReason = "Held"
-
 // holding is a hold in memory. Controller.mu guards it.
 type holding struct {
 	store.Hold

@@ -89,7 +89,7 @@ func (c *Controller) phase(n *node, wanted bool) (v1alpha1.NodePhase, string) {
 	case !wanted:
 		return v1alpha1.NodeStopped, ""
 	case held:
-		return v1alpha1.NodeStopped, heldReason
+		return v1alpha1.NodeStopped, v1alpha1.NodeHeld
 	case m.run.Halted != "":
 		return v1alpha1.NodeStopped, m.run.Halted
 	case m.failure != "":

@@ -72,6 +72,9 @@ type Backend interface {
 	Events(cluster string, object v1alpha1.ObjectReference) (v1alpha1.EventList, error)
 	Event(cluster, name string) (*v1alpha1.Event, error)
 
+	// Metrics returns what was counted since the start.
+	Metrics() Metrics
+
 	Topics(ctx context.Context, cluster string) (v1alpha1.TopicList, error)
 	Topic(ctx context.Context, cluster, name string) (*v1alpha1.Topic, error)
 	// PutTopic creates or changes a topic in the catalogue of its cluster.

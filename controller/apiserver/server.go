@@ -2,7 +2,7 @@
 // objects in the manner of Kubernetes.
 //
 //	GET  / and /ui/…                              the web page
-//	GET  /healthz /readyz                         the controller itself
+//	GET  /healthz /readyz /metrics                the controller itself
 //	GET  /cluster/nodes                           all nodes, sorted by id
 //	POST /cluster/start /cluster/stop             every node
 //	POST /cluster/shutdown[?purge=true]           every node, then the controller
@@ -161,6 +161,7 @@ type server struct {
 	guard   guard
 	streams *gateway.Streams
 	gateway *gateway.Gateway
+	metrics *metrics
 }
 
 func newServer(o Options) *server {
@@ -170,6 +171,7 @@ func newServer(o Options) *server {
 	s := &server{back: o.Backend, clock: o.Clock, log: logger(o), guard: newGuard(o.Listen, o.AllowedHosts)}
 	s.streams = gateway.NewStreams(gateway.StreamOptions{Clock: o.Clock, WriteWait: o.WriteWait})
 	s.gateway = s.newGateway(o.WriteWait)
+	s.metrics = newMetrics(s)
 	return s
 }
 
@@ -184,6 +186,7 @@ func (s *server) handler(o Options) http.Handler {
 	}
 	s.route(mux, "/healthz", methods{http.MethodGet: {ok, nil}})
 	s.route(mux, "/readyz", methods{http.MethodGet: {ok, nil}})
+	s.route(mux, "/metrics", methods{http.MethodGet: {s.getMetrics, nil}})
 	s.routeControl(mux)
 	s.routeObjects(mux)
 	s.routeEvents(mux)
@@ -197,19 +200,26 @@ func (s *server) handler(o Options) http.Handler {
 		s.fail(w, r, v1alpha1.NewStatus(v1alpha1.ReasonNotFound, "there is nothing at %s", r.URL.Path))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Server", ServerName)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
-		if err := s.guard.check(r); err != nil {
-			s.fail(w, r, err)
-			return
+		_, pattern := mux.Handler(r)
+		path := pattern
+		if pattern == "" || pattern == "/" {
+			path = otherPath
 		}
-		if _, pattern := mux.Handler(r); pattern == "" {
-			s.fail(w, r, v1alpha1.NewStatus(v1alpha1.ReasonNotFound, "there is nothing at %s", r.URL.Path))
-			return
-		}
-		mux.ServeHTTP(w, r)
+		s.metrics.count(w, r, path, func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("Server", ServerName)
+			h.Set("X-Content-Type-Options", "nosniff")
+			h.Set("Cache-Control", "no-store")
+			if err := s.guard.check(r); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			if pattern == "" {
+				s.fail(w, r, v1alpha1.NewStatus(v1alpha1.ReasonNotFound, "there is nothing at %s", r.URL.Path))
+				return
+			}
+			mux.ServeHTTP(w, r)
+		})
 	})
 }
 

@@ -31,6 +31,9 @@ type fakeBackend struct {
 	nodes    []NodeState
 	log      string
 	addr     string // of every node's HTTP
+	metrics  Metrics
+	clusters []v1alpha1.Cluster
+	objects  []v1alpha1.Node // of every cluster
 }
 
 func (f *fakeBackend) ask(format string, args ...any) error {
@@ -81,7 +84,7 @@ func (f *fakeBackend) Start(_ context.Context, cluster, id string) error {
 	return f.ask("Start(%s,%s)", cluster, id)
 }
 func (f *fakeBackend) Clusters(name string) (v1alpha1.ClusterList, error) {
-	return v1alpha1.NewList[v1alpha1.Cluster](v1alpha1.KindCluster, nil), f.ask("Clusters(%s)", name)
+	return v1alpha1.NewList(v1alpha1.KindCluster, f.clusters), f.ask("Clusters(%s)", name)
 }
 func (f *fakeBackend) Watch(ctx context.Context, o WatchOptions) (Watch, error) {
 	if err := f.ask("Watch(%s,%s,%s,%s,%s)", o.Kind, o.Cluster, o.Name, o.Object.Name, o.Version); err != nil {
@@ -102,11 +105,12 @@ func (f *fakeBackend) DeleteCluster(_ context.Context, name string, purge, dryRu
 	return f.ask("DeleteCluster(%s,%v,%v)", name, purge, dryRun)
 }
 func (f *fakeBackend) Nodes(cluster string) (v1alpha1.NodeList, error) {
-	return v1alpha1.NewList[v1alpha1.Node](v1alpha1.KindNode, nil), f.ask("Nodes(%s)", cluster)
+	return v1alpha1.NewList(v1alpha1.KindNode, f.objects), f.ask("Nodes(%s)", cluster)
 }
 func (f *fakeBackend) Node(cluster, name string) (*v1alpha1.Node, error) {
 	return &v1alpha1.Node{}, f.ask("Node(%s,%s)", cluster, name)
 }
+func (f *fakeBackend) Metrics() Metrics { return f.metrics }
 func (f *fakeBackend) NodeLog(cluster, id string) (string, error) {
 	return f.log, f.ask("NodeLog(%s,%s)", cluster, id)
 }

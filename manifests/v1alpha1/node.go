@@ -73,6 +73,12 @@ const (
 	NodeUnknown          NodePhase = "Unknown"          // the process runs and does not answer
 )
 
+// NodePhases are all phases, in the order of a node's life.
+var NodePhases = []NodePhase{NodePending, NodeStarting, NodeRunning, NodeDraining, NodeStopped, NodeCrashLoopBackOff, NodeUnknown}
+
+// NodeHeld is the reason of a node that is Stopped because a hold keeps it down.
+const NodeHeld = "Held"
+
 // Role is what a node is in its groups.
 type Role string
 

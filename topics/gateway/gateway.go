@@ -99,6 +99,9 @@ func (g *Gateway) RegisterList(mux *http.ServeMux) {
 // Close tells all streams to end, and returns when they have, or when ctx ends.
 func (g *Gateway) Close(ctx context.Context) error { return g.streams.Close(ctx) }
 
+// Streams returns how many streams are open.
+func (g *Gateway) Streams() int { return g.streams.Len() }
+
 // methods is what a path does for each method; HEAD is a GET without its body.
 type methods map[string]func(http.ResponseWriter, *http.Request)
 

@@ -80,6 +80,13 @@ func (s *Streams) Close(ctx context.Context) error {
 	}
 }
 
+// Len returns how many are open.
+func (s *Streams) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 // Ending says whether Close was called.
 func (s *Streams) Ending() bool { return s.ctx.Err() != nil }
 
