@@ -269,6 +269,17 @@ func (b *browser) fill(selector, text string) {
 	b.keys(kb.Backspace + text)
 }
 
+// fillTime gives a field for a local time a value, whatever the browser's language
+// makes of typed digits, and sends its form.
+func (b *browser) fillTime(selector string, at time.Time) {
+	b.t.Helper()
+	field := fmt.Sprintf("document.querySelector(%q)", selector)
+	b.await("there is a field "+selector, field)
+	value := at.Local().Format("2006-01-02T15:04:05")
+	ask[chromedp.Void](b, fmt.Sprintf("%s.value = %q; %[1]s.dispatchEvent(new Event('input', {bubbles: true}))", field, value))
+	ask[chromedp.Void](b, field+".form.requestSubmit()")
+}
+
 // keys presses keys, wherever the focus is.
 func (b *browser) keys(keys string) {
 	b.t.Helper()

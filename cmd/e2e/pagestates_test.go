@@ -26,10 +26,12 @@ func TestPageNodeThatIsHeld(t *testing.T) {
 			"lastTermination": object{"exitCode": -1, "signal": "SIGKILL", "at": clock.Now()}, "conditions": []object{gone},
 		}
 	}
-	f.change(1, held(clock.Now().Add(time.Hour)))
+	f.change(1, held(clock.Now().Add(90*time.Second)))
 	b.awaitText(".nodehead .phase", "Held down for")
 	first := ask[string](b, "document.querySelector('.nodehead .phase').textContent")
 	b.await("it counts down", fmt.Sprintf("document.querySelector('.nodehead .phase').textContent !== %q", first))
+	f.change(1, held(clock.Now().Add(2*time.Hour)))
+	b.awaitText(".nodehead .phase", "Held down for 120m")
 	f.change(1, held(nil))
 	b.await("it is held without an end", "document.querySelector('.nodehead .phase').textContent.endsWith('Held down')")
 	if got := ask[string](b, "[...document.querySelectorAll('.nodehead button')].map((e) => e.textContent).join()"); got != "Start,Stop" {
@@ -189,8 +191,6 @@ func TestPageGoesToTheMoment(t *testing.T) {
 
 	b.show("#/topic/orders?show=history")
 	b.awaitText(".foot", "offsets 130 – 179")
-	at := f.start.Add(100 * time.Second).Local().Format("2006-01-02T15:04:05") // offset 100, or just before it
-	ask[chromedp.Void](b, fmt.Sprintf("{const e = document.querySelector('input[type=datetime-local]'); e.value = %q; e.dispatchEvent(new Event('input', {bubbles: true}));}", at))
-	ask[chromedp.Void](b, "document.querySelector('input[type=datetime-local]').form.requestSubmit()")
+	b.fillTime(".messages input[type=datetime-local]", f.start.Add(100*time.Second)) // offset 100, or just before it
 	b.awaitText(".foot", "offsets 100 – 149")
 }

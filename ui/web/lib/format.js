@@ -50,8 +50,12 @@ export function age(ms) {
 
 export const since = (rfc3339) => (rfc3339 ? age(now() - Date.parse(rfc3339)) : '–');
 
-// until is the countdown to a moment, whole seconds, never below 0.
-export const until = (at) => Math.max(0, Math.ceil((at - now()) / 1000));
+// until is the countdown to a moment, never below 0: whole seconds, and as an age
+// when they are many.
+export function until(at) {
+  const s = Math.max(0, Math.ceil((at - now()) / 1000));
+  return s < 120 ? s + ' s' : age(1000 * s);
+}
 
 const two = (n) => String(n).padStart(2, '0');
 

@@ -38,9 +38,9 @@ export const isKnown = (node) => !!node.status?.pid && (node.status.phase === 'R
 // words says the state of a node for a person, with its countdown.
 export function words(node) {
   const { phase = 'Pending', nextStart } = node.status || {};
-  if (phase === 'CrashLoopBackOff') return nextStart ? `Down, next start in ${until(Date.parse(nextStart))} s` : 'Down, waits';
+  if (phase === 'CrashLoopBackOff') return nextStart ? `Down, next start in ${until(Date.parse(nextStart))}` : 'Down, waits';
   if (isUnready(node)) return 'Not ready';
-  if (isHeld(node)) return nextStart ? `Held down for ${until(Date.parse(nextStart))} s` : 'Held down';
+  if (isHeld(node)) return nextStart ? `Held down for ${until(Date.parse(nextStart))}` : 'Held down';
   return phase;
 }
 

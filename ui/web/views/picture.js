@@ -129,7 +129,7 @@ function Card({ node, x, y, w, h, groups, status }) {
 // short keeps a countdown when the whole sentence has no room.
 function short(node, says, cut) {
   if (says.length <= cut) return says;
-  const n = /\d+ s/.exec(says);
+  const n = /\d+( s|\S+)$/.exec(says);
   return n ? `${says.split(/[ ,]/)[0]}, ${n[0]}` : says.split(/[ ,]/)[0];
 }
 
