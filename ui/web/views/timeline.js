@@ -11,7 +11,7 @@ import { nodes, second } from '../data/objects.js';
 import { samples } from '../data/topics.js';
 import { EventRow, eventLink, eventSign } from './events.js';
 
-const gutter = 84; // left of the axis: names and numbers
+const gutter = 64; // left of the axis: names and numbers
 const right = 16;
 const chartHeight = 170;
 const laneHeight = 32;
@@ -82,6 +82,7 @@ function Chart({ width, from, to }) {
   const place = useRef();
   const plot = useRef();
   const inner = width - 28; // the panel's padding
+  const narrow = inner < 480;
   useEffect(() => {
     const make = () => {
       plot.current?.destroy();
@@ -96,7 +97,7 @@ function Chart({ width, from, to }) {
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { range: (_, lo, hi) => [0, Math.max(10, hi * 1.15 || 0)] } },
         axes: [
-          { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, minutes.peek() > 15 ? 5 : 8)), space: 64, size: 34 },
+          { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, minutes.peek() > 15 || narrow ? 5 : 8)), space: narrow ? 44 : 64, size: 34 },
           { stroke: dim, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: gutter, values: (_, ticks) => ticks.map((t) => rate(t) + '/s') },
         ],
         series: [{}, { label: 'messages/s', stroke: line, width: 1.5, fill, points: { show: false }, spanGaps: false }],
