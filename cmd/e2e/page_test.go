@@ -72,6 +72,8 @@ func TestPage(t *testing.T) {
 	old := pageKill(t, c, b)
 	pageTimeline(b, old)
 	pageShoot(b, c)
+	pageHold(t, c, b)
+	pageHang(t, c, b)
 	pageRestart(t, c, b)
 }
 
@@ -106,6 +108,10 @@ func pageTopics(t *testing.T, c *cluster, b *browser) {
 	b.fill(".messages input[type=number]", "100")
 	b.press("Go")
 	b.awaitText(".foot", "offsets 100 – 120")
+	b.fillTime(".messages input[type=datetime-local]", clock.Now().Add(-24*time.Hour))
+	b.awaitText(".foot", "offsets 0 – 49")
+	b.fillTime(".messages input[type=datetime-local]", clock.Now().Add(24*time.Hour))
+	b.awaitText(".messages", "No message from there on")
 	b.show("#/topics")
 	b.awaitText(".topiclist tr", "orders")
 	b.awaitText(".topiclist tr", "121")
@@ -144,6 +150,48 @@ func pageKill(t *testing.T, c *cluster, b *browser) (old string) {
 		t.Errorf("the process of %s is still %d", old, after)
 	}
 	return old
+}
+
+// pageHold keeps a node down by the page's button, and another one for a time by
+// the command line, and starts both.
+func pageHold(t *testing.T, c *cluster, b *browser) {
+	b.show("#/node/n2")
+	b.awaitText(".nodehead .phase", "Running")
+	b.excuse(true)
+	b.press("Hold down n2")
+	b.await("it is held", "document.querySelector('.nodehead .phase').textContent.endsWith('Held down')")
+	b.press("Start n2")
+	b.awaitText(".nodehead .phase", "Running")
+	b.awaitText(".health", "Ready 3/3")
+	c.run("kill", "n3", "--for", "90s")
+	b.show("#/node/n3")
+	b.await("it is held for a time", "/Held down for \\d+ s$/.test(document.querySelector('.nodehead .phase').textContent)")
+	b.press("Start n3")
+	b.awaitText(".nodehead .phase", "Running")
+	b.awaitText(".health", "Ready 3/3")
+	b.excuse(false)
+}
+
+// pageHang stops a process in its tracks: its connections stay open, and still its
+// links are seen to be down.
+func pageHang(t *testing.T, c *cluster, b *browser) {
+	b.show("#/")
+	b.await("no link is down", "document.querySelectorAll('.picture .link').length === 3 && !document.querySelector('.picture .link.broken')")
+	b.excuse(true)
+	pid := c.pid("n3")
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(pid, syscall.SIGCONT)
+	b.awaitText(".health", "2/3")
+	b.awaitText(".brokenlabel", "n1→n3")
+	b.awaitText(".brokenlabel", "n2→n3")
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitText(".health", "Ready 3/3")
+	b.await("its links are whole again", "!document.querySelector('.picture .link.broken')")
+	b.excuse(false)
 }
 
 // pageTimeline finds the end of the node, and its output of that moment.
