@@ -256,6 +256,7 @@ func pageShoot(b *browser, c *cluster) {
 			b.theme(theme)
 			b.open(c.page())
 			b.await("every group has a leader", "document.querySelectorAll('.groups tbody .lead').length === 5")
+			b.await("every node leads again", "[...document.querySelectorAll('.picture .card')].every((e) => e.querySelector('.cell.on'))")
 			b.await("the throughput is known", "Number.parseFloat(document.querySelector('.picture .middle .big')?.textContent) > 0")
 			b.await("what happened is known", "document.querySelector('.event')")
 			b.shoot(filepath.Join(screenshots, fmt.Sprintf("page-%d-%s.png", size[0], theme)))

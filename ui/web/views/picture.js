@@ -10,7 +10,7 @@ import { groupName } from './groups.js';
 // place returns the middle of each of n cards in a box, and their size.
 export function place(n, width, height) {
   const narrow = width < 560;
-  let [w, h] = [184, 96];
+  let [w, h] = [216, 108];
   if (narrow) [w, h] = n > 5 ? [76, 50] : n > 3 ? [108, 66] : [Math.min(156, (width - 40) / 2), 96];
   else if (n > 5) [w, h] = [132, 72];
   if (n === 1) return { w, h, at: [{ x: width / 2, y: height / 2 }] };
@@ -108,6 +108,8 @@ function Card({ node, x, y, w, h, groups, status }) {
   const leads = groups.filter((g) => g.leader === id && s.pid).map((g) => g.id);
   const small = h < 90;
   const tiny = w < 120;
+  const big = h > 100;
+  const low = big ? 8 : 0; // the lines below the cells are lower by this
   const clock = status?.clock;
   const says = words(node);
   const known = isKnown(node) ? { term: count(s.term || 0), lag: count(s.lag || 0) } : { term: '–', lag: '–' };
@@ -119,9 +121,9 @@ function Card({ node, x, y, w, h, groups, status }) {
     <text x=${x + 12} y=${y + 22} class="sign">${sign}</text>
     <text x=${x + 28} y=${y + 22} class="id">${id}</text>
     ${!tiny && html`<text x=${x + w - 12} y=${y + 22} text-anchor="end" class="state">${short(node, says, cut)}</text>`}
-    <${Cells} x=${x + 12} y=${y + (h < 60 ? 28 : small ? 31 : 34)} w=${w - 24} h=${h < 60 ? 14 : 20} groups=${groups} leads=${leads} />
-    ${!small && html`<text x=${x + 12} y=${y + 70} class="num">term ${known.term} · lag ${known.lag}</text>`}
-    ${!small && html`<text x=${x + 12} y=${y + 86} class="num dim">${!isKnown(node) ? `restarts ${count(s.restarts || 0)}` : clock ? (w < 170 ? clockWords(clock).replace('clock ', '') : clockWords(clock)) : ''}</text>`}
+    <${Cells} x=${x + 12} y=${y + (h < 60 ? 28 : small ? 31 : 34)} w=${w - 24} h=${h < 60 ? 14 : big ? 26 : 20} groups=${groups} leads=${leads} />
+    ${!small && html`<text x=${x + 12} y=${y + 70 + low} class="num">term ${known.term} · lag ${known.lag}</text>`}
+    ${!small && html`<text x=${x + 12} y=${y + 86 + low} class="num dim">${!isKnown(node) ? `restarts ${count(s.restarts || 0)}` : clock ? (w < 170 ? clockWords(clock).replace('clock ', '') : clockWords(clock)) : ''}</text>`}
     ${small && !tiny && html`<text x=${x + 12} y=${y + 67} class="num">lag ${known.lag}</text>`}</g>
   </g>`;
 }
@@ -142,13 +144,13 @@ export function clockWords(clock) {
 // Cells are the groups in a row: filled where the node leads.
 function Cells({ x, y, w, h, groups, leads }) {
   const gap = 3;
-  const cell = Math.min(22, (w - gap * (groups.length - 1)) / groups.length);
+  const cell = Math.min(h > 20 ? 30 : 22, (w - gap * (groups.length - 1)) / groups.length);
   if (cell < 6) return html`<text x=${x} y=${y + 14} class="num">leads ${leads.length} of ${groups.length}</text>`;
   return groups.map((g, i) => {
     const on = leads.includes(g.id);
     return html`<g class=${on ? 'cell on' : 'cell'}>
       <rect x=${x + i * (cell + gap)} y=${y} width=${cell} height=${h} rx="3" />
-      ${cell > 13 && h > 18 && html`<text x=${x + i * (cell + gap) + cell / 2} y=${y + 14} text-anchor="middle">${g.id === 'catalogue' ? 'C' : g.id}</text>`}
+      ${cell > 13 && h > 18 && html`<text x=${x + i * (cell + gap) + cell / 2} y=${y + h / 2 + 4} text-anchor="middle">${g.id === 'catalogue' ? 'C' : g.id}</text>`}
     </g>`;
   });
 }
