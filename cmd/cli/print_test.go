@@ -173,8 +173,8 @@ func TestNodeRowSaysWhatAPersonAsks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "" +
-		"NAME   READY   STATUS                              ROLE     TERM   COMMIT   LAG   RESTARTS      AGE\n" +
-		"n2     False   CrashLoopBackOff, next try in 14s   <none>   7      1201     2     3 (12s ago)   5m\n"
+		"NAME   READY   STATUS                              ROLE     TERM     COMMIT   LAG      RESTARTS      AGE\n" +
+		"n2     False   CrashLoopBackOff, next try in 14s   <none>   <none>   <none>   <none>   3 (12s ago)   5m\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}

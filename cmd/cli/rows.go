@@ -135,8 +135,10 @@ func nodeCells(n *v1alpha1.Node, now time.Time) []string {
 	if s.Restarts > 0 && s.LastTermination != nil && !s.LastTermination.At.IsZero() {
 		restarts += " (" + age(s.LastTermination.At.Time, now) + " ago)"
 	}
-	pid, uptime := "", ""
+	// The numbers of a node without a process are zeros or of long ago.
+	var term, commit, lag, pid, uptime string
 	if s.PID != 0 {
+		term, commit, lag = strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Commit, 10), strconv.FormatUint(s.Lag, 10)
 		pid = strconv.Itoa(s.PID)
 		if s.StartedAt != nil {
 			uptime = age(s.StartedAt.Time, now)
@@ -146,9 +148,9 @@ func nodeCells(n *v1alpha1.Node, now time.Time) []string {
 		conditionCell(n.Generation, s.Conditions, v1alpha1.NodeReady),
 		nodeState(s, now),
 		string(s.Role),
-		strconv.FormatUint(s.Term, 10),
-		strconv.FormatUint(s.Commit, 10),
-		strconv.FormatUint(s.Lag, 10),
+		term,
+		commit,
+		lag,
 		restarts,
 		age(n.CreationTimestamp.Time, now),
 		pid,

@@ -135,6 +135,7 @@ func (c *clusterScreen) print(w io.Writer, now time.Time) error {
 		n := &c.nodes[i]
 		s := &n.Status
 		cells := nodeCells(n, now)
+		cell := func(column string) string { return cells[slices.Index(nodeColumns.narrow, column)] }
 		uptime, clock := "", ""
 		if s.PID != 0 {
 			clock = c.clock(n.Name) // others still know that of one that is gone
@@ -143,8 +144,7 @@ func (c *clusterScreen) print(w io.Writer, now time.Time) error {
 			}
 		}
 		nodes.add(n.Name, nodeState(s, now), string(s.Role), strings.Join(s.LeaderOf, ","),
-			strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Commit, 10), strconv.FormatUint(s.Lag, 10),
-			clock, cells[slices.Index(nodeColumns.narrow, "RESTARTS")], uptime)
+			cell("TERM"), cell("COMMIT"), cell("LAG"), clock, cell("RESTARTS"), uptime)
 	}
 	b.WriteByte('\n')
 	_ = nodes.print(&b, false)
