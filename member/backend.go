@@ -129,6 +129,31 @@ func (b backend) Status() server.Status {
 	return s
 }
 
+// Counters implements server.Backend.
+func (b backend) Counters() server.Counters {
+	log, clock, packets := b.c.Log, b.n.time, b.n.time.packets
+	c := server.Counters{
+		LogSyncs: log.Syncs(), LogFrames: log.Frames(), LogBytes: log.Bytes(),
+		LeaderChanges:   make(map[string]uint64),
+		MessagesDropped: b.n.tcp.Load().Dropped(),
+		PacketsSent:     packets.sent.Load(), PacketsReceived: packets.received.Load(),
+		PacketsUntaken: packets.untaken.Load(), PacketsStrange: packets.strangers.Load(),
+		ProbesAsked: clock.asked.Load(), ProbesAnswered: clock.answered.Load(),
+	}
+	if g := b.n.gossip.Load(); g != nil {
+		c.PacketsNoRoom = g.Dropped()
+	}
+	for _, g := range b.groups {
+		g.mu.Lock()
+		sent, waiting := g.forward.Pending()
+		c.LeaderChanges[g.id.String()] = g.changes
+		g.mu.Unlock()
+		c.ForwardsSent += sent
+		c.ForwardsWaiting += waiting
+	}
+	return c
+}
+
 // Identity implements server.Backend.
 func (b backend) Identity() server.Identity { return b.n.whoami() }
 

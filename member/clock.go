@@ -34,18 +34,19 @@ const (
 // probeLoop owns looked and the states that were said; packets come in the peer
 // port's goroutine.
 type clock struct {
-	ref     *timesvc.Reference
-	base    timesvc.Clock
-	packets *packetPort
-	log     *slog.Logger
-	test    string // WIBER_TEST_CLOCK
-	voters  []NodeIdentity
-	self    uint64
-	addr    map[uint64]*atomic.Pointer[netip.AddrPort] // of peers; nil: the name is not resolved yet
-	synced  chan struct{}                              // closed once it was synchronised
-	secret  func() (key []byte, ok bool)               // the probes' key, once the cluster's secret is known
-	nodes   []v1alpha1.NodeSpec
-	lamport func() uint64
+	ref             *timesvc.Reference
+	base            timesvc.Clock
+	packets         *packetPort
+	asked, answered atomic.Uint64 // probes sent: of this node, and for others
+	log             *slog.Logger
+	test            string // WIBER_TEST_CLOCK
+	voters          []NodeIdentity
+	self            uint64
+	addr            map[uint64]*atomic.Pointer[netip.AddrPort] // of peers; nil: the name is not resolved yet
+	synced          chan struct{}                              // closed once it was synchronised
+	secret          func() (key []byte, ok bool)               // the probes' key, once the cluster's secret is known
+	nodes           []v1alpha1.NodeSpec
+	lamport         func() uint64
 
 	began  time.Duration // on the clock's Mono
 	looked time.Duration // of the last look, on the clock's Mono
@@ -160,6 +161,7 @@ func (c *clock) probeLoop(ctx context.Context) {
 			}
 			if addr := c.addr[to].Load(); addr != nil {
 				_ = c.packets.send(packet, *addr) // a lost question is asked again
+				c.asked.Add(1)
 			}
 			buf = packet
 		}
@@ -177,6 +179,7 @@ func (c *clock) receive(p packet) {
 	if answer != nil {
 		c.answer = answer
 		_ = c.packets.send(answer, p.from) // whoever asked asks again
+		c.answered.Add(1)
 	}
 	if news.Contradicts != 0 {
 		c.log.Warn("the readings of a node's clock contradict each other: it jumped, or runs wrong by more than 500 ppm; its clock does not count for now",

@@ -376,6 +376,9 @@ func (e *Engine) onState(s raftnode.State) {
 	} else if s.Role != raftnode.Leader {
 		g.early, g.nearly = nil, 0
 	}
+	if s.Leader != before.Leader && s.Leader != 0 {
+		g.changes++
+	}
 	g.dirty.Store(true)
 	g.mu.Unlock()
 	run(calls)

@@ -39,6 +39,7 @@ type group struct {
 
 	state    raftnode.State
 	headless int             // ticks since a leader was known
+	changes  uint64          // times that another leader was taken notice of
 	early    []earlyRequests // arrived while this node was elected but not yet proposing
 	nearly   int             // requests in early
 

@@ -63,6 +63,7 @@ type node struct {
 	meta   store.MetaStore
 	secret *sharedSecret
 	links  linkStates
+	tcp    atomic.Pointer[transport.TCP] // the links themselves; nil until the node has joined
 	gossip atomic.Pointer[gossip.Gossip] // nil until the node takes part
 	inbox  *inbox
 	drain  chan struct{} // closed when the node shall end
@@ -439,6 +440,7 @@ func (n *node) startEngine(links *lateLinks) (*Engine, *wal.WAL, error) {
 		return nil, nil, err
 	}
 	links.open(tcp)
+	n.tcp.Store(tcp)
 	n.engine.Store(e)
 	return e, log, nil
 }

@@ -47,6 +47,7 @@ type packetPort struct {
 	kinds [256]bool // by first byte: nodes send such packets
 
 	handlers  [256]atomic.Pointer[func(packet)]
+	sent      atomic.Uint64 // packets that the system took
 	received  atomic.Uint64 // packets handed on
 	untaken   atomic.Uint64 // packets of nodes dropped: nobody takes them now
 	strangers atomic.Uint64 // other packets dropped: no node sends their first byte
@@ -83,6 +84,9 @@ func (p *packetPort) handle(first byte, h func(packet)) {
 // send writes one packet and does not wait for anybody to take it.
 func (p *packetPort) send(payload []byte, to netip.AddrPort) error {
 	_, err := p.conn.WriteToUDPAddrPort(payload, to)
+	if err == nil {
+		p.sent.Add(1)
+	}
 	return err
 }
 

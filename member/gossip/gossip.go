@@ -113,6 +113,9 @@ func (g *Gossip) Members() []Member { return g.view.list() }
 // order.
 var ErrLeave = errors.New("gossip: the node leaves")
 
+// Dropped counts the packets for which there was no room.
+func (g *Gossip) Dropped() uint64 { return g.net.dropped.Load() }
+
 // Run takes part until ctx ends. If the cause is ErrLeave, the others are told,
 // which takes up to a second where one does not answer; else they find out.
 func (g *Gossip) Run(ctx context.Context) {

@@ -42,6 +42,7 @@ type WAL struct {
 	spare   atomic.Int64 // the size of the prepared file, 0 if there is none
 	syncs   atomic.Uint64
 	written atomic.Uint64
+	bytes   atomic.Uint64
 }
 
 // segment is one file of the log.
@@ -179,6 +180,7 @@ func (w *WAL) write(b []byte, sync bool) (payload int64, err error) {
 		return 0, fmt.Errorf("wal: append: %w", err)
 	}
 	w.written.Add(1)
+	w.bytes.Add(uint64(len(b)))
 	if sync {
 		if err := w.sync(); err != nil {
 			return 0, err
@@ -491,6 +493,9 @@ func (w *WAL) Syncs() uint64 { return w.syncs.Load() }
 
 // Frames counts the frames written since Open.
 func (w *WAL) Frames() uint64 { return w.written.Load() }
+
+// Bytes counts the bytes of those frames.
+func (w *WAL) Bytes() uint64 { return w.bytes.Load() }
 
 // Preads counts the reads of the disk since Open, by any caller.
 func (w *WAL) Preads() uint64 { return w.files.preads.Load() }

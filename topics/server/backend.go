@@ -48,6 +48,8 @@ type Backend interface {
 	// Status and Identity are the answers of /v1/status and /v1/identity.
 	Status() Status
 	Identity() Identity
+	// Counters returns what the node has counted since it started, for /metrics.
+	Counters() Counters
 	// Drain hands leadership over, lets the node finish what it has accepted and
 	// then ends the node. It returns when the drain has begun for good.
 	Drain(ctx context.Context) error
@@ -357,6 +359,28 @@ type PeerClock struct {
 	DriftPPM     *float64 `json:"driftPpm"`
 	BoundMicros  int64    `json:"boundMicros"` // of the reading that counts, when it was taken
 	AgeMillis    int64    `json:"ageMillis"`   // of that reading
+}
+
+// Counters are what a node has counted since it started, and what is under way.
+type Counters struct {
+	LogSyncs, LogFrames, LogBytes uint64 // of the log: fdatasyncs, frames, bytes of frames
+
+	// LeaderChanges are by group: each time this node took notice of another leader.
+	LeaderChanges map[string]uint64
+	// Forwards are requests without an answer: sent to their leaders, and waiting
+	// for one.
+	ForwardsSent, ForwardsWaiting int
+
+	// MessagesDropped are raft's: a queue was full, or a peer not connected.
+	MessagesDropped uint64
+
+	// Of the peer port's UDP: packets that were sent, and that came; what came and
+	// was not taken: nobody took them then, no node sends such packets, or gossip
+	// had no room.
+	PacketsSent, PacketsReceived                  uint64
+	PacketsUntaken, PacketsStrange, PacketsNoRoom uint64
+
+	ProbesAsked, ProbesAnswered uint64 // of clocks: by this node, and for others
 }
 
 // Identity is the answer of /v1/identity.

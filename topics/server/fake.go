@@ -323,12 +323,22 @@ func (f *Fake) Clocks() []wire.ClockLine {
 // NotReady implements Backend.
 func (f *Fake) NotReady() []string { return f.Reasons }
 
+var fakeDrift = -0.5
+
+// Counters implements Backend.
+func (f *Fake) Counters() Counters {
+	return Counters{LogSyncs: 5, LogFrames: 6, LogBytes: 700, LeaderChanges: map[string]uint64{"catalogue": 8}, ForwardsSent: 9, ForwardsWaiting: 10, MessagesDropped: 11,
+		PacketsSent: 12, PacketsReceived: 13, PacketsUntaken: 14, PacketsStrange: 15, PacketsNoRoom: 16, ProbesAsked: 17, ProbesAnswered: 18}
+}
+
 // Status implements Backend.
 func (f *Fake) Status() Status {
 	return Status{Node: "n1", Cluster: "demo", Version: "v0-fake", Incarnation: 1, Groups: []GroupStatus{
-		{ID: "catalogue", Role: "leader", Leader: "n1", Term: 1, Commit: 3, Applied: 3, Chain: "00"},
-	}, Clock: ClockStatus{State: "synchronised", OffsetMicros: 12, Eps: 40, Lamport: 7, Reference: FakeStart, Ahead: []AheadStatus{},
-		Peers: []PeerClock{{Node: "n2", State: "unknown", Eps: wire.Unsynchronised}}}}
+		{ID: "catalogue", Role: "leader", Leader: "n1", Term: 1, Commit: 3, Applied: 3, Chain: "00",
+			Followers: []FollowerStatus{{Node: "n2", Match: 1, Lag: 2, Active: true}}},
+	}, Gossip: []GossipState{{Node: "n1", State: "alive"}, {Node: "n2", State: "suspect"}}, Links: []LinkState{{Node: "n2", Up: true}},
+		Clock: ClockStatus{State: "synchronised", OffsetMicros: 12, Eps: 40, DriftPPM: &fakeDrift, Lamport: 7, Reference: FakeStart, Ahead: []AheadStatus{},
+			Peers: []PeerClock{{Node: "n2", State: "unknown", Eps: wire.Unsynchronised}}}}
 }
 
 // Identity implements Backend.

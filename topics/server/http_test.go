@@ -29,9 +29,11 @@ func TestHTTP(t *testing.T) {
 	}{
 		{"alive", "GET /healthz", "", "", 200, `{"status":"ok"}`},
 		{"ready", "GET /readyz", "", "", 200, `{"status":"ready"}`},
-		{"status", "GET /v1/status", "", "", 200, `{"node":"n1","cluster":"demo","version":"v0-fake","incarnation":1,"groups":[{"id":"catalogue","role":"leader","leader":"n1","term":1,"commit":3,"applied":3,"chain":"00"}],` +
-			`"clock":{"state":"synchronised","offsetMicros":12,"eps":40,"driftPpm":null,"lamport":7,"reference":1795341600000000,"testClock":"","ahead":[],` +
-			`"peers":[{"node":"n2","state":"unknown","offsetMicros":null,"eps":-1,"driftPpm":null,"boundMicros":0,"ageMillis":0}]},"gossip":[],"links":[]}`},
+		{"status", "GET /v1/status", "", "", 200, `{"node":"n1","cluster":"demo","version":"v0-fake","incarnation":1,"groups":[{"id":"catalogue","role":"leader","leader":"n1","term":1,"commit":3,"applied":3,"chain":"00",` +
+			`"followers":[{"node":"n2","match":1,"lag":2,"active":true}]}],` +
+			`"clock":{"state":"synchronised","offsetMicros":12,"eps":40,"driftPpm":-0.5,"lamport":7,"reference":1795341600000000,"testClock":"","ahead":[],` +
+			`"peers":[{"node":"n2","state":"unknown","offsetMicros":null,"eps":-1,"driftPpm":null,"boundMicros":0,"ageMillis":0}]},"gossip":[{"node":"n1","state":"alive","since":"0001-01-01T00:00:00Z"},` +
+			`{"node":"n2","state":"suspect","since":"0001-01-01T00:00:00Z"}],"links":[{"node":"n2","up":true,"since":"0001-01-01T00:00:00Z"}]}`},
 		{"identity", "GET /v1/identity", "", "", 200, `{"cluster":"demo","node":"n1","uid":"u1","incarnation":1,"pid":7,"bootId":"b1","dataDir":"/data/n1"}`},
 		{"no topics", "GET /topics", "", "", 200, `[]`},
 		{"no topic objects", "GET /v1/topics", "", "", 200, `"kind":"TopicList","metadata":{"resourceVersion":"0"},"items":[]}`},

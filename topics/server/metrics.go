@@ -91,12 +91,29 @@ var (
 	descEps        = prometheus.NewDesc("wiber_clock_eps_microseconds", "Half-width of the uncertainty of this node's time; -1 if it is not synchronised.", nil, nil)
 	descGossip     = prometheus.NewDesc("wiber_gossip_nodes", "Nodes by the state in which this node sees them.", []string{"state"}, nil)
 	descSessions   = prometheus.NewDesc("wiber_sessions", "Connections of clients, those of this node's own HTTP included.", nil, nil)
+	descOffset     = prometheus.NewDesc("wiber_clock_offset_microseconds", "By how much this node's own clock is ahead of the cluster's time; 0 while that is not known.", nil, nil)
+	descDrift      = prometheus.NewDesc("wiber_clock_drift_ppm", "How much faster than the cluster's time this node's own clock runs; absent until it is known.", nil, nil)
+	descProbes     = prometheus.NewDesc("wiber_clock_probes_total", "Probes of clocks that were sent: asked by this node, answered for another.", []string{"what"}, nil)
+	descChanges    = prometheus.NewDesc("wiber_group_leader_changes_total", "Times that this node took notice of another leader of the group.", []string{"group"}, nil)
+	descLag        = prometheus.NewDesc("wiber_group_follower_lag", "Entries that are not yet known to be on a replica's disk, as the group's leader knows; absent elsewhere.", []string{"group", "follower"}, nil)
+	descLink       = prometheus.NewDesc("wiber_link_up", "1 if this node's raft link with a peer stands, else 0.", []string{"peer"}, nil)
+	descSyncs      = prometheus.NewDesc("wiber_log_syncs_total", "Calls of fdatasync on the log.", nil, nil)
+	descFrames     = prometheus.NewDesc("wiber_log_frames_total", "Frames written to the log; one holds what all groups had waiting.", nil, nil)
+	descBytes      = prometheus.NewDesc("wiber_log_bytes_total", "Bytes of those frames.", nil, nil)
+	descForwards   = prometheus.NewDesc("wiber_forwards", "Requests of this node without an answer: sent to their leaders, or waiting.", []string{"state"}, nil)
+	descDropped    = prometheus.NewDesc("wiber_raft_messages_dropped_total", "Messages of raft that were dropped: a queue was full, or the peer not connected.", nil, nil)
+	descPackets    = prometheus.NewDesc("wiber_peer_packets_total", "Packets of the peer port's UDP side, by what became of them.", []string{"what"}, nil)
+	descSubs       = prometheus.NewDesc("wiber_subscriptions", "Subscriptions that are open.", nil, nil)
+	descStreams    = prometheus.NewDesc("wiber_streams", "WebSockets of topics that are open.", nil, nil)
 	descUnanswered = prometheus.NewDesc("wiber_unanswered_bytes", "Memory that requests without an answer are counted for.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *scrape) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descReady, descTerm, descCommit, descApplied, descLeader, descEps, descGossip, descSessions, descUnanswered} {
+	for _, d := range []*prometheus.Desc{
+		descInfo, descReady, descTerm, descCommit, descApplied, descLeader, descChanges, descLag, descLink, descSyncs, descFrames, descBytes, descForwards,
+		descDropped, descPackets, descGossip, descEps, descOffset, descDrift, descProbes, descSessions, descSubs, descStreams, descUnanswered,
+	} {
 		out <- d
 	}
 }
@@ -105,6 +122,9 @@ func (c *scrape) Describe(out chan<- *prometheus.Desc) {
 func (c *scrape) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	b := c.s.backend
 	status := b.Status()
@@ -115,6 +135,12 @@ func (c *scrape) Collect(out chan<- prometheus.Metric) {
 		gauge(descCommit, float64(g.Commit), g.ID)
 		gauge(descApplied, float64(g.Applied), g.ID)
 		gauge(descLeader, truth(g.Leader == status.Node && g.Leader != ""), g.ID)
+		for _, f := range g.Followers {
+			gauge(descLag, float64(f.Lag), g.ID, f.Node)
+		}
+	}
+	for _, l := range status.Links {
+		gauge(descLink, truth(l.Up), l.Node)
 	}
 	states := make(map[string]int)
 	for _, g := range status.Gossip {
@@ -123,10 +149,33 @@ func (c *scrape) Collect(out chan<- prometheus.Metric) {
 	for state, n := range states {
 		gauge(descGossip, float64(n), state)
 	}
-	_, eps := b.Now()
-	gauge(descEps, float64(eps))
+	gauge(descEps, float64(status.Clock.Eps))
+	gauge(descOffset, float64(status.Clock.OffsetMicros))
+	if drift := status.Clock.DriftPPM; drift != nil {
+		gauge(descDrift, *drift)
+	}
 	gauge(descSessions, float64(c.s.sessions.Load()))
+	gauge(descSubs, float64(c.s.subscriptions.Load()))
+	gauge(descStreams, float64(c.s.inside.gateway.Streams()))
 	gauge(descUnanswered, float64(c.s.bytes.inUse()))
+
+	n := b.Counters()
+	counter(descSyncs, n.LogSyncs)
+	counter(descFrames, n.LogFrames)
+	counter(descBytes, n.LogBytes)
+	for group, changes := range n.LeaderChanges {
+		counter(descChanges, changes, group)
+	}
+	gauge(descForwards, float64(n.ForwardsSent), "sent")
+	gauge(descForwards, float64(n.ForwardsWaiting), "waiting")
+	counter(descDropped, n.MessagesDropped)
+	counter(descPackets, n.PacketsSent, "sent")
+	counter(descPackets, n.PacketsReceived, "received")
+	counter(descPackets, n.PacketsUntaken, "untaken")
+	counter(descPackets, n.PacketsStrange, "strange")
+	counter(descPackets, n.PacketsNoRoom, "no-room")
+	counter(descProbes, n.ProbesAsked, "asked")
+	counter(descProbes, n.ProbesAnswered, "answered")
 }
 
 func truth(b bool) float64 {

@@ -25,8 +25,9 @@ type Server struct {
 	inside  *inside
 	metrics *metrics
 
-	sessions atomic.Int64  // open now
-	turn     atomic.Uint32 // where the next session's round robin begins
+	sessions      atomic.Int64  // open now
+	subscriptions atomic.Int64  // of all sessions
+	turn          atomic.Uint32 // where the next session's round robin begins
 }
 
 // New returns a Server that serves nothing yet.

@@ -227,6 +227,7 @@ func (sub *subscription) emit(dst []byte) ([]byte, bool) {
 		return wire.AppendError(dst, sub.tooMany()), false
 	}
 	s.subs[sub.sid] = sub
+	s.srv.subscriptions.Add(1)
 	if sub.order != nil {
 		s.ordered = append(s.ordered, sub.order)
 	}
@@ -438,7 +439,10 @@ func (s *session) drop(sub *subscription) {
 	for _, src := range sub.sources {
 		s.forget(src)
 	}
-	delete(s.subs, sub.sid)
+	if s.subs[sub.sid] == sub {
+		delete(s.subs, sub.sid)
+		s.srv.subscriptions.Add(-1)
+	}
 	if sub.order != nil {
 		sub.order.stopWaits()
 		s.ordered = slices.DeleteFunc(s.ordered, func(o *ordered) bool { return o == sub.order })
