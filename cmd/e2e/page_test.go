@@ -152,12 +152,20 @@ func pageKill(t *testing.T, c *cluster, b *browser) (old string) {
 	return old
 }
 
-// pageHold keeps a node down by the page's button, and another one for a time by
-// the command line, and starts both.
+// pageHold stops and restarts a node, keeps one down by the page's button, and
+// another one for a time by the command line, and starts them.
 func pageHold(t *testing.T, c *cluster, b *browser) {
 	b.show("#/node/n2")
 	b.awaitText(".nodehead .phase", "Running")
 	b.excuse(true)
+	before := c.pid("n2")
+	b.press("Restart n2")
+	b.await("another process runs", fmt.Sprintf("/^(?!%d$)\\d+$/.test(document.querySelector('.facts dd').textContent)", before))
+	b.awaitText(".health", "Ready 3/3")
+	b.press("Stop n2")
+	b.await("it is stopped", "document.querySelector('.nodehead .phase').textContent.endsWith('Stopped')")
+	b.press("Start n2")
+	b.awaitText(".health", "Ready 3/3")
 	b.press("Hold down n2")
 	b.await("it is held", "document.querySelector('.nodehead .phase').textContent.endsWith('Held down')")
 	b.press("Start n2")

@@ -169,6 +169,15 @@ func (f *fakeController) hears(node, of, state string) {
 	f.statuses["demo/"+node] = status
 }
 
+// grow adds messages.
+func (f *fakeController) grow(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range n {
+		f.messages = append(f.messages, f.message(len(f.messages), "more"))
+	}
+}
+
 // refuse lets every publish from now on be refused; nil acknowledges again.
 func (f *fakeController) refuse(r *refusal) {
 	f.mu.Lock()
@@ -230,7 +239,10 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 		f.serve(w, r, "logs "+r.PathValue("id"), f.outputs[of(r)])
 	})
 	mux.HandleFunc("GET /topics", func(w http.ResponseWriter, r *http.Request) {
-		partition := object{"partition": 0, "shard": 1, "leader": "n1", "first": 0, "next": len(f.messages)}
+		f.mu.Lock()
+		next := len(f.messages)
+		f.mu.Unlock()
+		partition := object{"partition": 0, "shard": 1, "leader": "n1", "first": 0, "next": next}
 		answerJSON(w, []object{{"name": "orders", "partitions": []object{partition}}})
 	})
 	mux.HandleFunc("GET /topics/{t}/messages", f.history)
@@ -259,6 +271,8 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 }
 
 func (f *fakeController) history(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	limit, _ := strconv.Atoi(r.FormValue("limit"))
 	from, err := strconv.Atoi(r.FormValue("from"))
 	if at, timeErr := time.Parse(time.RFC3339, r.FormValue("from")); err != nil && timeErr == nil {

@@ -167,6 +167,18 @@ func TestPagePublishFails(t *testing.T) {
 	b.await("the refusal is gone", "!document.querySelector('.answer .refusal')")
 }
 
+// TestPageTopicRates: the list of topics says how fast each grows.
+func TestPageTopicRates(t *testing.T) {
+	f := newFakeController(t, 3)
+	b := newBrowser(t)
+	b.open(f.server.URL + "/#/topics")
+	b.await("it does not grow", "document.querySelector('.topiclist tbody td:nth-child(3)')?.textContent === '0'")
+	f.grow(500)
+	b.awaitText(".topiclist tbody tr", "680")
+	b.await("it grew", "Number.parseFloat(document.querySelector('.topiclist tbody td:nth-child(3)').textContent) > 0")
+	b.await("it is quiet again", "document.querySelector('.topiclist tbody td:nth-child(3)').textContent === '0'")
+}
+
 // TestPageGoesToTheMoment: of an event in the list, of a mark on the axis, and of
 // messages.
 func TestPageGoesToTheMoment(t *testing.T) {

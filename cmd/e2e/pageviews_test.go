@@ -158,6 +158,10 @@ func TestPageTerminal(t *testing.T) {
 	b.show("#/node/n1?at=" + at)
 	b.awaitText(".ln.flash", "the run before")
 	b.press("This run")
+	b.awaitText(".ln", "line 11999")
+	b.press("The run before")
+	b.awaitText(".ln", "the run before")
+	b.press("This run")
 	b.show("#/node/n1?at=" + f.start.Add(110e9).UTC().Format("2006-01-02T15:04:05.000Z"))
 	b.await("the moment is in sight", "[...document.querySelectorAll('.ln.flash')].some((e) => e.getBoundingClientRect().top > 0)")
 }
@@ -174,7 +178,11 @@ var views = []struct{ name, fragment, complete string }{
 }
 
 func TestPageKeepsNobodyOut(t *testing.T) {
-	f, empty := newFakeController(t, 3), newFakeController(t, 0)
+	f, ill, empty := newFakeController(t, 3), newFakeController(t, 3), newFakeController(t, 0)
+	silent := object{"type": "Ready", "status": "False", "reason": "Running", "message": "no answer within 1s"}
+	ill.change(0, object{"phase": "CrashLoopBackOff", "pid": 0, "restarts": 3, "reason": "exit code 1", "nextStart": clock.Now().Add(time.Hour)})
+	ill.change(1, object{"phase": "Stopped", "reason": "Held", "pid": 0})
+	ill.change(2, object{"phase": "Running", "pid": 4003, "conditions": []object{silent}})
 	b := newBrowser(t)
 	check := func(where, theme string) {
 		t.Helper()
@@ -202,6 +210,12 @@ func TestPageKeepsNobodyOut(t *testing.T) {
 		b.open(f.server.URL + "/")
 		b.await("the cluster is complete", "document.querySelector('.groups tbody tr:nth-child(5) .lead')")
 		check("cluster on a phone", theme)
+		b.open(ill.server.URL + "/")
+		b.await("the nodes are ill", "document.querySelectorAll('.picture .card.tone-bad').length === 2 && document.querySelector('.picture .card.tone-busy')")
+		check("ill nodes", theme)
+		b.show("#/node/n3")
+		b.awaitText(".facts", "no answer within 1s")
+		check("an ill node", theme)
 		b.open(empty.server.URL + "/")
 		b.awaitText("h1", "No cluster runs yet")
 		check("start", theme)
