@@ -143,7 +143,7 @@ func TestPageTerminal(t *testing.T) {
 	// A long line has several rows, exactly those that were kept for it; without
 	// wrapping it has one, and is reached sideways.
 	long := "[...document.querySelectorAll('.ln')].find((e) => e.textContent.startsWith('red plain'))"
-	b.press("Go on")
+	b.keys(kb.End) // it follows again already if all that was left fitted
 	b.await("the long line is wrapped", long+"?.offsetHeight >= 3 * 18")
 	b.await("no line is wider than its place", "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('.lines'))")
 	b.await("the last line ends where the list ends", "Math.abs(document.querySelector('.part').getBoundingClientRect().bottom - document.querySelector('.whole').getBoundingClientRect().bottom) < 1")
