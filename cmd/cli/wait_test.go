@@ -72,7 +72,7 @@ func TestAFollowedLogGoesOnWhereItWas(t *testing.T) {
 	}
 	query := url.Values{"tail": {"5"}}
 	p.resume(query)
-	if query.Get("tail") != "5" || query.Has("since") {
+	if query.Get("tail") != "5" || query.Has("resume") {
 		t.Errorf("at first: %v", query)
 	}
 	const a, b, c = "time=2026-11-22T10:00:00.000Z a", "time=2026-11-22T10:00:01.000Z b", "time=2026-11-22T10:00:01.000Z c"
@@ -80,7 +80,7 @@ func TestAFollowedLogGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("printed %s", got)
 	}
 	p.resume(query)
-	if query.Has("tail") || query.Get("since") != "2026-11-22T10:00:01Z" {
+	if query.Has("tail") || query.Get("resume") != "2026-11-22T10:00:01Z" {
 		t.Errorf("then: %v", query)
 	}
 	if got := print(b, c, "stack", "stack", a); got != "stack|"+a {
