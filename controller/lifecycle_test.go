@@ -85,8 +85,15 @@ func TestAKilledNodeComesBackAfterItsBackOff(t *testing.T) {
 		if d := time.Since(killed); d < 900*time.Millisecond || d > 1300*time.Millisecond {
 			t.Errorf("it came back after %v, want 1s ± 10 %%", d)
 		}
-		if st := w.status("n2"); st.PID == before || st.Restarts != 1 {
+		st = w.status("n2")
+		if st.PID == before || st.Restarts != 1 || st.RestartedAt == nil || !st.RestartedAt.Equal(st.StartedAt.Time) {
 			t.Errorf("after the restart: %+v", st)
+		}
+		restarted := st.RestartedAt
+		w.pass(time.Minute)
+		must(t, w.Restart(t.Context(), "", "n2", false)) // an asked one is none that counts
+		if st := w.status("n2"); st.Restarts != 1 || !st.RestartedAt.Equal(restarted.Time) || !st.StartedAt.After(restarted.Time) {
+			t.Errorf("after a restart that somebody asked for: %+v", st)
 		}
 		if w.starts("n1")+w.starts("n3") != 2 {
 			t.Error("other nodes were started again")

@@ -418,6 +418,7 @@ func (c *Controller) start(ctx context.Context, n *node) error {
 	if run.Again {
 		run.Again = false
 		run.Restarts++
+		run.RestartedAt = run.StartedAt
 	}
 	if err := c.store.PutRun(run); err != nil {
 		return err

@@ -57,6 +57,7 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 		ObservedGeneration: obj.Generation,
 		Incarnation:        cmp.Or(m.status.Incarnation, m.run.Incarnation),
 		Restarts:           m.run.Restarts,
+		RestartedAt:        restartedAt(&m.run),
 		Version:            m.status.Version,
 		DataDir:            filepath.Join(cl.Spec.DataRoot, n.key.node),
 		LastTermination:    m.run.LastTermination,
@@ -74,6 +75,13 @@ func (c *Controller) nodeStatus(n *node, obj *v1alpha1.Node, cl *v1alpha1.Cluste
 	c.setJoined(n, obj.Generation, &st, joined)
 	c.setCaughtUp(n, obj.Generation, &st)
 	return st
+}
+
+func restartedAt(run *store.Run) *v1alpha1.MicroTime {
+	if run.RestartedAt.IsZero() {
+		return nil
+	}
+	return &v1alpha1.MicroTime{Time: run.RestartedAt}
 }
 
 // phase is the node's state in a word, and why.
@@ -255,28 +263,28 @@ func (c *Controller) setCondition(conditions *[]v1alpha1.Condition, generation i
 
 // clusterStatus sums up what is seen of a cluster's nodes.
 func (c *Controller) clusterStatus(cl *v1alpha1.Cluster, state plan.State, actions []plan.Action) v1alpha1.ClusterStatus {
-	st := v1alpha1.ClusterStatus{ObservedGeneration: cl.Generation, Conditions: cl.Status.Conditions}
+	st := v1alpha1.ClusterStatus{ObservedGeneration: cl.Generation, Nodes: len(cl.Spec.Nodes), Conditions: cl.Status.Conditions}
 	seen := map[string]plan.Node{}
 	for _, n := range state.Nodes {
 		seen[n.ID] = n
 	}
-	allReady := 0 // stopped ones that still run too: they still vote
-	var missing string
+	wanted, wantedReady := 0, 0
+	var missing, stopped string // the first of them
 	for _, n := range cl.Spec.Nodes {
-		if seen[n.ID].Ready {
-			allReady++
+		ready := seen[n.ID].Ready
+		if ready {
+			st.ReadyNodes++ // also one that still stops: it still votes
 		}
 		switch {
 		case n.Stopped || state.Down != "":
-		case seen[n.ID].Ready:
-			st.Nodes++
-			st.ReadyNodes++
+			stopped = cmp.Or(stopped, fmt.Sprintf("node %s is stopped", n.ID))
+			continue
+		case ready:
+			wantedReady++
 		default:
-			st.Nodes++
-			if missing == "" {
-				missing = fmt.Sprintf("node %s is not ready", n.ID)
-			}
+			missing = cmp.Or(missing, fmt.Sprintf("node %s is not ready", n.ID))
 		}
+		wanted++
 	}
 	set := func(kind string, ok bool, yes, no, message string) {
 		reason := no
@@ -285,21 +293,24 @@ func (c *Controller) clusterStatus(cl *v1alpha1.Cluster, state plan.State, actio
 		}
 		c.setCondition(&st.Conditions, cl.Generation, kind, ok, true, reason, message)
 	}
-	count := fmt.Sprintf("%d of %d nodes are ready", st.ReadyNodes, st.Nodes)
-	if st.Nodes == 0 {
-		count = "every node is stopped"
+	notReady, count := "NotReady", fmt.Sprintf("%d of %d nodes are ready", st.ReadyNodes, st.Nodes)
+	if wanted == 0 {
+		notReady, count = v1alpha1.ClusterStopped, "every node is stopped"
 	}
 	progress := ""
-	for _, a := range actions {
-		if progress == "" {
-			progress = fmt.Sprintf("node %s: %s: %s", a.Node, a.Kind, a.Reason)
-		}
+	if len(actions) > 0 {
+		a := actions[0]
+		progress = fmt.Sprintf("node %s: %s: %s", a.Node, a.Kind, a.Reason)
 	}
-	set(v1alpha1.ClusterReady, st.Nodes > 0 && st.ReadyNodes == st.Nodes, "Ready", "NotReady", count)
+	degraded := "NodeNotReady"
+	if missing == "" {
+		degraded = "NodeStopped"
+	}
+	set(v1alpha1.ClusterReady, wanted > 0 && wantedReady == wanted, "Ready", notReady, count)
 	set(v1alpha1.ClusterProgressing, progress != "" || missing != "", "Acting", "Settled", cmp.Or(progress, missing))
-	set(v1alpha1.ClusterDegraded, missing != "", "NodeNotReady", "Healthy", missing)
+	set(v1alpha1.ClusterDegraded, cmp.Or(missing, stopped) != "", degraded, "Healthy", cmp.Or(missing, stopped))
 	quorum := plan.Quorum(len(cl.Spec.Nodes))
-	set(v1alpha1.ClusterQuorumAvailable, allReady >= quorum, "Quorum", "NoQuorum",
+	set(v1alpha1.ClusterQuorumAvailable, st.ReadyNodes >= quorum, "Quorum", "NoQuorum",
 		fmt.Sprintf("a quorum is %d of %d nodes", quorum, len(cl.Spec.Nodes)))
 	return st
 }

@@ -151,7 +151,8 @@ func TestNodeRowSaysWhatAPersonAsks(t *testing.T) {
 		Status: v1alpha1.NodeStatus{
 			Phase: v1alpha1.NodeCrashLoopBackOff, Reason: "exit code 1", Restarts: 3, Term: 7, Commit: 1201, Lag: 2,
 			NextStart:       &v1alpha1.MicroTime{Time: now.Add(14 * time.Second)},
-			LastTermination: &v1alpha1.Termination{At: v1alpha1.MicroTime{Time: now.Add(-12 * time.Second)}},
+			LastTermination: &v1alpha1.Termination{At: v1alpha1.MicroTime{Time: now.Add(-time.Second)}}, // an asked one
+			RestartedAt:     &v1alpha1.MicroTime{Time: now.Add(-12 * time.Second)},
 			DataDir:         "/data/n2",
 			Conditions:      []v1alpha1.Condition{{Type: v1alpha1.NodeReady, Status: v1alpha1.ConditionFalse, ObservedGeneration: 3}},
 		},

@@ -111,6 +111,7 @@ func clusterCells(c *v1alpha1.Cluster, now time.Time) []string {
 // clusterState is a cluster's conditions in one word.
 func clusterState(c *v1alpha1.Cluster) string {
 	is := func(condition string) bool { return v1alpha1.IsConditionTrue(c.Status.Conditions, condition) }
+	ready := v1alpha1.FindCondition(c.Status.Conditions, v1alpha1.ClusterReady)
 	quorum := v1alpha1.FindCondition(c.Status.Conditions, v1alpha1.ClusterQuorumAvailable)
 	switch {
 	case c.DeletionTimestamp != nil:
@@ -119,6 +120,8 @@ func clusterState(c *v1alpha1.Cluster) string {
 		return "Pending"
 	case is(v1alpha1.ClusterReady):
 		return "Ready"
+	case ready != nil && ready.Reason == v1alpha1.ClusterStopped:
+		return v1alpha1.ClusterStopped
 	case quorum != nil && quorum.Status == v1alpha1.ConditionFalse:
 		return "NoQuorum"
 	case is(v1alpha1.ClusterDegraded):
@@ -132,13 +135,14 @@ func clusterState(c *v1alpha1.Cluster) string {
 func nodeCells(n *v1alpha1.Node, now time.Time) []string {
 	s := &n.Status
 	restarts := strconv.Itoa(s.Restarts)
-	if s.Restarts > 0 && s.LastTermination != nil && !s.LastTermination.At.IsZero() {
-		restarts += " (" + age(s.LastTermination.At.Time, now) + " ago)"
+	if s.Restarts > 0 && s.RestartedAt != nil {
+		restarts += " (" + age(s.RestartedAt.Time, now) + " ago)"
 	}
-	// The numbers of a node without a process are zeros or of long ago.
 	var term, commit, lag, pid, uptime string
-	if s.PID != 0 {
+	if s.Role != "" { // what a node did not tell is zero
 		term, commit, lag = strconv.FormatUint(s.Term, 10), strconv.FormatUint(s.Commit, 10), strconv.FormatUint(s.Lag, 10)
+	}
+	if s.PID != 0 {
 		pid = strconv.Itoa(s.PID)
 		if s.StartedAt != nil {
 			uptime = age(s.StartedAt.Time, now)
@@ -195,13 +199,18 @@ func eventCells(e *v1alpha1.Event, now time.Time) []string {
 		lastSeen(e, now),
 		string(e.EventType),
 		e.Reason,
-		strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name,
+		involved(e),
 		oneLine(e.Message),
 		e.Source.Component,
 		age(e.FirstTimestamp.Time, now),
 		strconv.Itoa(e.Count),
 		e.Name,
 	}
+}
+
+// involved is what an event is about, as a person types it: node/n2.
+func involved(e *v1alpha1.Event) string {
+	return strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
 }
 
 // lastSeen is when an event happened last, and how often: "5s (x3 over 2m)".

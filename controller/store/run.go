@@ -40,7 +40,9 @@ type Run struct {
 	// Stopping: it was asked to end, and its end was not seen yet.
 	Stopping bool `json:"stopping,omitempty"`
 	// Restarts counts the starts that followed an end nobody asked for.
-	Restarts int `json:"restarts,omitempty"`
+	// RestartedAt is when the last of them was.
+	Restarts    int       `json:"restarts,omitempty"`
+	RestartedAt time.Time `json:"restartedAt,omitzero"`
 	// Failures counts the ends in a row that nobody asked for; the back-off
 	// doubles with each.
 	Failures int `json:"failures,omitempty"`

@@ -101,8 +101,8 @@ type ClusterStatus struct {
 	// ObservedGeneration is the generation of the spec that this status is
 	// about.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Nodes and ReadyNodes count the nodes of the spec that are not stopped,
-	// and those of them that are ready.
+	// Nodes counts the nodes of the spec, and ReadyNodes those of them that are
+	// ready.
 	Nodes      int         `json:"nodes,omitempty"`
 	ReadyNodes int         `json:"readyNodes,omitempty"`
 	Conditions []Condition `json:"conditions,omitempty"`
@@ -110,15 +110,20 @@ type ClusterStatus struct {
 
 // The conditions of a cluster.
 const (
-	// ClusterReady: every node that should run is ready.
+	// ClusterReady: every node that should run is ready, and some should. Its
+	// reason is ClusterStopped when none should.
 	ClusterReady = "Ready"
 	// ClusterProgressing: the controller is still bringing about the spec.
 	ClusterProgressing = "Progressing"
-	// ClusterDegraded: a node that should run does not, or is not ready.
+	// ClusterDegraded: fewer nodes are ready than the cluster has, so it bears
+	// fewer deaths: a node is not ready, or is stopped as somebody wants.
 	ClusterDegraded = "Degraded"
 	// ClusterQuorumAvailable: a majority of the nodes can acknowledge writes.
 	ClusterQuorumAvailable = "QuorumAvailable"
 )
+
+// ClusterStopped is the reason of ClusterReady when no node should run.
+const ClusterStopped = "Stopped"
 
 // NewCluster returns a cluster that holds every default which does not depend
 // on other fields. Decode over it, then call Default.

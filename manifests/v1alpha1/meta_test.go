@@ -130,7 +130,7 @@ func TestACloneSharesNothing(t *testing.T) {
 	sharesNothing(t, c, c.Clone())
 
 	n := &Node{ObjectMeta: ObjectMeta{Annotations: map[string]string{"a": "b"}}, Spec: c.Spec.Nodes[0], Status: NodeStatus{
-		LeaderOf: []string{"0"}, LastTermination: &Termination{}, NextStart: &micro, StartedAt: &micro, Conditions: []Condition{{}}}}
+		LeaderOf: []string{"0"}, LastTermination: &Termination{}, NextStart: &micro, StartedAt: &micro, RestartedAt: &micro, Conditions: []Condition{{}}}}
 	sharesNothing(t, n, n.Clone())
 
 	event := &Event{ObjectMeta: ObjectMeta{Annotations: map[string]string{"a": "b"}, DeletionTimestamp: &at}}

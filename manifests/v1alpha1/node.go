@@ -24,8 +24,10 @@ type NodeStatus struct {
 	PID int `json:"pid"`
 	// Incarnation counts the starts of the node, as its folder counts them.
 	Incarnation uint64 `json:"incarnation"`
-	// Restarts counts the starts that followed an end nobody asked for.
-	Restarts int `json:"restarts"`
+	// Restarts counts the starts that followed an end nobody asked for, and
+	// RestartedAt is when the last of them was.
+	Restarts    int        `json:"restarts"`
+	RestartedAt *MicroTime `json:"restartedAt,omitempty"`
 	// Role is RoleLeader if the node leads any shard.
 	Role Role `json:"role,omitempty"`
 	// Term and Commit are the catalogue's.
@@ -107,6 +109,7 @@ func (n *Node) Clone() *Node {
 	d.ObjectMeta = n.ObjectMeta.clone()
 	d.Spec.Labels = maps.Clone(n.Spec.Labels)
 	d.Status.LeaderOf = slices.Clone(n.Status.LeaderOf)
+	d.Status.RestartedAt = clonePointer(n.Status.RestartedAt)
 	d.Status.StartedAt = clonePointer(n.Status.StartedAt)
 	d.Status.LastTermination = clonePointer(n.Status.LastTermination)
 	d.Status.NextStart = clonePointer(n.Status.NextStart)
