@@ -74,7 +74,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Run and use a Wiber cluster",
 		Long: `wiberctl is all of Wiber in one binary: the command line, the controller and
 a node. "wiberctl up" starts a three-node cluster on this machine.`,
-		Args:              cobra.NoArgs,
+		// No Args: an unknown command is named before its flags are looked at.
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) },

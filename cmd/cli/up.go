@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,7 @@ func (a *app) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Start a controller and a cluster, and follow them",
 		Long: `Runs the controller in the foreground, applies a file (the built-in three-node
-cluster unless -f names another), and prints every change of the nodes. Ctrl-C
+cluster unless -f names another), and prints events as they happen. Ctrl-C
 drains and stops all nodes and the controller; a second Ctrl-C leaves at once.
 
 Where a controller answers already, up applies the file to it and follows it;
@@ -63,7 +65,7 @@ func (a *app) up(ctx context.Context, file string, open bool) error {
 	if who == stranger {
 		return strangerError(s.base)
 	}
-	f := &follower{app: a, server: s, open: open, seen: map[string]sight{}}
+	f := &follower{app: a, server: s, open: open, since: a.clock.Now(), clusters: clustersOf(documents), waiting: map[string]*waitingStart{}}
 	if who == isController {
 		fmt.Fprintf(a.stdout, "a controller answers at %s: applying to it and following it\n", s.base)
 		if err := a.send(ctx, s, documents, false); err != nil {
@@ -76,7 +78,8 @@ func (a *app) up(ctx context.Context, file string, open bool) error {
 	if err != nil {
 		return err
 	}
-	options.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	// What the controller warns of is told by its events.
+	options.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	endc := runInBackground(own, options)
@@ -93,6 +96,21 @@ func (a *app) up(ctx context.Context, file string, open bool) error {
 		err = nil // a signal is no error
 	}
 	return errors.Join(err, a.stopOwn(ctx, s, cancel, endc))
+}
+
+// clustersOf are the clusters that documents are of, or about.
+func clustersOf(documents []manifests.Document) map[string]bool {
+	all := map[string]bool{}
+	for _, d := range documents {
+		name := d.Object.Meta().Namespace
+		if d.Object.Type().Kind == v1alpha1.KindCluster {
+			name = d.Object.Meta().Name
+		}
+		if name != "" {
+			all[name] = true
+		}
+	}
+	return all
 }
 
 // upDocuments reads the file to apply.
@@ -169,51 +187,98 @@ func (e *endedError) Error() string { return "the controller ended" }
 
 func (e *endedError) Unwrap() error { return e.err }
 
-// follower prints what changes.
+// follower prints what happens: events, and once that everything is ready.
 type follower struct {
 	*app
-	server *server
-	open   bool             // show the page in a browser, once
-	seen   map[string]sight // by node
-	ready  bool
-	misses int // looks in a row that nobody answered
+	server   *server
+	clusters map[string]bool // that were applied; empty: all
+	since    time.Time       // what happened before is not told
+	open     bool            // show the page in a browser, once
+
+	mu      sync.Mutex               // guards what follows, and stdout
+	ready   bool                     // everything was, and that was said; of follow
+	waiting map[string]*waitingStart // by node
 }
 
-// sight is what was seen of a node last.
-type sight struct {
-	line  string
-	phase v1alpha1.NodePhase
-	since time.Duration // in this phase
+// waitingStart is a node that starts.
+type waitingStart struct {
+	since time.Duration
+	said  string // what it was said to wait for
 }
 
 // quietStart is how long a node may start before up says what it waits for.
 const quietStart = 3 * time.Second
 
-// follow prints changes until ctx ends, which is no error, or the controller
+// follow prints what happens until ctx ends, which is no error, or the controller
 // does.
 func (f *follower) follow(ctx context.Context, endc <-chan error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := make(chan error, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { watched <- f.watchEvents(ctx) })
 	ticker := f.clock.NewTicker(followEvery)
 	defer ticker.Stop()
 	for {
-		if err := f.look(ctx); err != nil && ctx.Err() == nil {
-			if f.misses++; f.misses > 10 {
-				return err
-			}
-		} else {
-			f.misses = 0
-		}
+		_ = f.look(ctx) // the watch says when nobody answers
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-endc:
 			return &endedError{err}
+		case err := <-watched:
+			return err
 		case <-ticker.C():
 		}
 	}
 }
 
-// look reads clusters and nodes once and prints what is new.
+// watchEvents prints events as they happen. What the watch begins with is older
+// than it, and may be of this up all the same.
+func (f *follower) watchEvents(ctx context.Context) error {
+	r, err := resourceOf("events")
+	if err != nil {
+		return err
+	}
+	w := &watcher{resource: r, tell: func(changes []change) error {
+		for _, c := range changes {
+			if err := f.event(c.object); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	return f.watch(ctx, &keeper{server: f.server, stderr: f.stderr}, w)
+}
+
+// event prints one event.
+func (f *follower) event(object json.RawMessage) error {
+	var e v1alpha1.Event
+	if err := json.Unmarshal(object, &e); err != nil {
+		return fmt.Errorf("the controller's event cannot be read: %w", err)
+	}
+	if len(f.clusters) > 0 && !f.clusters[e.Namespace] || e.LastTimestamp.Before(f.since) {
+		return nil
+	}
+	f.line(e.LastTimestamp.Time, involved(&e), fmt.Sprintf("%-13s  %s", e.Reason, oneLine(e.Message)))
+	return nil
+}
+
+// line prints what an object is or did.
+func (f *follower) line(at time.Time, object, what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fmt.Fprintf(f.stdout, "%s  %-*s  %s\n", at.Local().Format(time.TimeOnly), len("cluster/default"), object, what)
+}
+
+// look says, until all is ready, what nodes wait for that take their time, and
+// then that it is ready.
 func (f *follower) look(ctx context.Context) error {
+	if f.ready {
+		return nil
+	}
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var nodes v1alpha1.NodeList
@@ -221,50 +286,55 @@ func (f *follower) look(ctx context.Context) error {
 		return err
 	}
 	for i := range nodes.Items {
-		n := &nodes.Items[i]
-		key := n.Namespace + "/" + n.Name
-		last := f.seen[key]
-		if last.phase != n.Status.Phase {
-			last.phase, last.since = n.Status.Phase, f.clock.Mono()
-		}
-		if n.Status.Phase == v1alpha1.NodeStarting && f.clock.Mono()-last.since < quietStart {
-			n.Status.Reason = ""
-		}
-		line := followLine(&n.Status)
-		changed := line != last.line
-		last.line = line
-		f.seen[key] = last
-		if !changed {
-			continue
-		}
-		fmt.Fprintf(f.stdout, "%s  node/%s  %s\n", f.clock.Now().Format(time.TimeOnly), n.Name, line)
-	}
-	if f.ready {
-		return nil
+		f.sayWait(&nodes.Items[i])
 	}
 	var clusters v1alpha1.ClusterList
 	if err := f.server.get(limited, apiPath+"clusters", nil, &clusters); err != nil {
 		return err
 	}
-	for i := range clusters.Items {
-		c := &clusters.Items[i]
+	var applied []v1alpha1.Cluster
+	for _, c := range clusters.Items {
+		if len(f.clusters) > 0 && !f.clusters[c.Name] {
+			continue
+		}
 		ready := v1alpha1.FindCondition(c.Status.Conditions, v1alpha1.ClusterReady)
 		if ready == nil || ready.ObservedGeneration != c.Generation || ready.Status != v1alpha1.ConditionTrue {
 			return nil
 		}
+		applied = append(applied, c)
 	}
-	if f.ready = len(clusters.Items) > 0; f.ready {
-		f.announce(clusters.Items)
+	if f.ready = len(applied) > 0; f.ready {
+		f.announce(applied)
 	}
 	return nil
+}
+
+// sayWait says what a node waits for that starts for a while already.
+func (f *follower) sayWait(n *v1alpha1.Node) {
+	key := n.Namespace + "/" + n.Name
+	if n.Status.Phase != v1alpha1.NodeStarting || len(f.clusters) > 0 && !f.clusters[n.Namespace] {
+		delete(f.waiting, key)
+		return
+	}
+	w := f.waiting[key]
+	if w == nil {
+		w = &waitingStart{since: f.clock.Mono()}
+		f.waiting[key] = w
+	}
+	if why := oneLine(n.Status.Reason); why != "" && why != w.said && f.clock.Mono()-w.since >= quietStart {
+		w.said = why
+		f.line(f.clock.Now(), "node/"+n.Name, string(n.Status.Phase)+", "+why)
+	}
 }
 
 // announce says that everything is ready, where, and what to type next.
 func (f *follower) announce(clusters []v1alpha1.Cluster) {
 	for i := range clusters {
 		c := &clusters[i]
-		fmt.Fprintf(f.stdout, "%s  cluster/%s  Ready, %d of %d nodes\n", f.clock.Now().Format(time.TimeOnly), c.Name, c.Status.ReadyNodes, c.Status.Nodes)
+		f.line(f.clock.Now(), "cluster/"+c.Name, fmt.Sprintf("Ready, %d of %d nodes", c.Status.ReadyNodes, c.Status.Nodes))
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	program, flag := programName(os.Args[0]), ""
 	if f.server.base != baseOf(controller.DefaultListen) {
 		flag = " --server " + f.server.base
@@ -286,25 +356,4 @@ func programName(arg0 string) string {
 		return "go run ./cmd/wiberctl"
 	}
 	return arg0
-}
-
-// followLine is what up prints of a node.
-func followLine(s *v1alpha1.NodeStatus) string {
-	line := string(s.Phase)
-	if line == "" {
-		line = string(v1alpha1.NodePending)
-	}
-	if s.Reason != "" && s.Phase != v1alpha1.NodeRunning {
-		line += ", " + s.Reason
-	}
-	if s.Phase == v1alpha1.NodeCrashLoopBackOff && s.NextStart != nil {
-		line += ", next try at " + s.NextStart.Local().Format(time.TimeOnly)
-	}
-	if s.PID != 0 {
-		line += fmt.Sprintf("  pid %d", s.PID)
-	}
-	if len(s.LeaderOf) > 0 && s.Phase == v1alpha1.NodeRunning {
-		line += "  leads " + strings.Join(s.LeaderOf, ",")
-	}
-	return line
 }
