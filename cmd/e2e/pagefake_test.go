@@ -38,6 +38,7 @@ type fakeController struct {
 	events   []object
 	outputs  map[string]string
 	before   map[string]string // outputs of the runs before
+	hanging  string            // cluster/node that does not answer
 	refusal  *refusal          // of what is published; nil acknowledges
 	messages []object          // of the topic orders
 	sockets  map[*socket]string
@@ -160,6 +161,13 @@ func (f *fakeController) cluster(name string) object {
 	return object{"metadata": object{"name": name, "generation": 1}, "spec": object{"shards": 4}, "status": object{"conditions": []object{ready}}}
 }
 
+// hang lets a node answer no more.
+func (f *fakeController) hang(node string) {
+	f.mu.Lock()
+	f.hanging = node
+	f.mu.Unlock()
+}
+
 // hears sets what a node of demo hears of another by gossip.
 func (f *fakeController) hears(node, of, state string) {
 	f.mu.Lock()
@@ -227,8 +235,12 @@ func (f *fakeController) routes(page http.Handler) http.Handler {
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) { f.watch(w, r, "events") })
 	mux.HandleFunc("/nodes/{id}/v1/status", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
-		status := f.statuses[of(r)]
+		status, hangs := f.statuses[of(r)], f.hanging == of(r)
 		f.mu.Unlock()
+		if hangs {
+			<-r.Context().Done()
+			return
+		}
 		answerJSON(w, status)
 	})
 	mux.HandleFunc("/nodes/{id}/logs", func(w http.ResponseWriter, r *http.Request) {

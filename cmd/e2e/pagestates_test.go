@@ -71,6 +71,7 @@ func TestPageNodeThatHangs(t *testing.T) {
 	b.open(f.server.URL + "/")
 	b.awaitText(".health", "Ready 3/3")
 	b.await("one link is down", "document.querySelectorAll('.picture .link.broken').length === 1")
+	f.hang("demo/n1")
 	silent := object{"type": "Ready", "status": "False", "reason": "Running", "message": "no answer within 1s"}
 	f.change(0, object{"phase": "Running", "pid": 4001, "incarnation": 2, "restarts": 0, "term": 3, "lag": 0, "startedAt": f.start, "conditions": []object{silent}})
 	b.awaitText(".nodes li:nth-child(1)", "Not ready")

@@ -2,6 +2,7 @@
 import { effect, signal } from '../lib/html.js';
 import { get, path } from './api.js';
 import { visible } from './link.js';
+import { isReady } from '../lib/phase.js';
 import { clusterName, nodes } from './objects.js';
 
 const every = 1000;
@@ -28,7 +29,7 @@ async function turn() {
   if (wanted === 0) return;
   const mine = ++turns; // a turn that another one overtook does not go on
   if (visible.peek()) {
-    const running = nodes.peek().filter((n) => n.status?.phase === 'Running').map((n) => n.metadata.name);
+    const running = nodes.peek().filter((n) => n.status?.phase === 'Running');
     const answers = await Promise.all(running.map(one));
     if (mine !== turns) return;
     statuses.value = new Map(answers.filter(Boolean));
@@ -36,21 +37,23 @@ async function turn() {
   if (wanted > 0) timer = setTimeout(turn, every);
 }
 
-async function one(node) {
+// All wait for the slowest, so a node that is said to hang is not waited for long.
+async function one(n) {
+  const node = n.metadata.name;
   try {
-    const data = await get(path(`/nodes/${encodeURIComponent(node)}/v1/status`, { cluster: clusterName.peek() }), { timeout: 3000 });
+    const data = await get(path(`/nodes/${encodeURIComponent(node)}/v1/status`, { cluster: clusterName.peek() }), { timeout: isReady(n) ? 3000 : 500 });
     return [node, { at: Date.now(), data }];
   } catch {
     return null;
   }
 }
 
-// A node that becomes ready is asked at once; what nodes of another cluster said
-// is forgotten.
+// When a node becomes ready, or hangs, all are asked at once; what nodes of
+// another cluster said is forgotten.
 let shown;
 let phases = '';
 effect(() => {
-  const now = nodes.value.map((n) => n.status?.phase).join();
+  const now = nodes.value.map((n) => n.status?.phase + isReady(n)).join();
   const name = clusterName.value;
   if (now === phases && name === shown) return;
   if (name !== shown) statuses.value = new Map();
