@@ -66,7 +66,6 @@ function Health() {
   if (!loaded.value || !c) return html`<span class="health"></span>`;
   const all = nodes.value;
   const up = all.filter(isReady).length;
-  const wanted = all.filter((n) => !n.spec?.stopped).length;
   const ready = isTrue(c, 'Ready');
   const quorum = condition(c, 'QuorumAvailable')?.status !== 'False';
   const [sign, tone, word] = ready ? ['●', 'ok', 'Ready'] : up === 0 && all.every((n) => !n.status?.pid) ? ['○', 'off', 'Stopped'] : quorum ? ['◐', 'busy', 'Degraded'] : ['▲', 'bad', 'No quorum'];
@@ -74,7 +73,7 @@ function Health() {
     ${clusters.value.length > 1
       ? html`<select aria-label="Cluster" value=${c.metadata.name} onChange=${(e) => go(to(tabs.some(([v]) => v === view) ? view : 'cluster', '', { cluster: e.target.value }))}>${clusters.value.map((x) => html`<option>${x.metadata.name}</option>`)}</select>`
       : html`<b>${c.metadata.name}</b>`}
-    <span class="tone-${tone}" role="status"><span class="sign" aria-hidden="true">${sign}</span> ${word} <span class="num">${up}/${wanted || all.length}</span></span>
+    <span class="tone-${tone}" role="status" title=${condition(c, 'Degraded')?.message || ''}><span class="sign" aria-hidden="true">${sign}</span> ${word} <span class="num">${up}/${all.length}</span></span>
   </span>`;
 }
 
