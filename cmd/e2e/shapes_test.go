@@ -107,15 +107,18 @@ func TestUpOverACrashedRun(t *testing.T) {
 			t.Errorf("%s has pid %d, had %d: it was restarted", node, pid, pids[node])
 		}
 	}
-	log, err := os.ReadFile(filepath.Join(c.dir, "up.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for node, pid := range pids {
-		if !regexp.MustCompile(fmt.Sprintf(`node adopted.* node=%s pid=%d`, node, pid)).Match(log) {
-			t.Errorf("up does not name %s with its pid %d:\n%s", node, pid, log)
+	eventually(t, 30*time.Second, "up names the nodes that it found", func() error {
+		log, err := os.ReadFile(filepath.Join(c.dir, "up.log"))
+		if err != nil {
+			return err
 		}
-	}
+		for node, pid := range pids {
+			if !regexp.MustCompile(fmt.Sprintf(`node/%s +Adopted +pid %d, started by an earlier controller`, node, pid)).Match(log) {
+				return fmt.Errorf("up does not name %s with its pid %d:\n%s", node, pid, log)
+			}
+		}
+		return nil
+	})
 	if err := syscall.Kill(pids["n2"], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
