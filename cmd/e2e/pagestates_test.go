@@ -54,6 +54,12 @@ func TestPageNodeThatIsHeld(t *testing.T) {
 	b.awaitText(".nodes li:nth-child(2)", "Held down")
 	b.awaitText(".picture .card.tone-bad", "term – · lag –")
 	b.awaitText(".health", "2/3")
+	f.change(1, held(clock.Now().Add(90*time.Second)))
+	for _, place := range []string{".nodes li:nth-child(2) .phase", ".picture .card.tone-bad .state"} {
+		b.awaitText(place, "Held down for")
+		first := ask[string](b, fmt.Sprintf("document.querySelector(%q).textContent", place))
+		b.await("it counts down in "+place, fmt.Sprintf("document.querySelector(%q).textContent !== %q", place, first))
+	}
 	b.press("Start n2")
 	b.await("the button works again", "!document.querySelector('.actions button:disabled')")
 	want := []string{"/cluster/node/n2/kill?hold=true", "/cluster/node/n2/start"}

@@ -45,6 +45,7 @@ function AllNodes({ nodes }) {
 }
 
 function Row({ node }) {
+  second.value; // a component that reads signals is drawn again only for them
   const id = node.metadata.name;
   const s = node.status || {};
   const doubts = s.pid ? doubtsAbout(id, statuses.value) : [];
