@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -143,5 +146,109 @@ func TestAStreamThroughTheGatewayOutlivesTheNodeBehindIt(t *testing.T) {
 	}
 	if !bytes.Equal(bytes.TrimSpace(lists[0]), bytes.TrimSpace(lists[1])) {
 		t.Errorf("the controller lists %s, a node %s", lists[0], lists[1])
+	}
+}
+
+// Publishes without an id are stored once, although the gateway asks one node
+// after the other while each is killed in turn: those that are acknowledged, where
+// the receipt says, and those of unknown outcome at most once.
+func TestPublishesThroughTheGatewayWithoutAnIDAreStoredOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a real cluster")
+	}
+	c := newCluster(t, manifest{})
+	c.start()
+	const publishers = 3
+	type outcome struct {
+		value    string
+		acked    bool
+		offset   uint64
+		refused  bool // certainly not written
+		unlooked error
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/topics/plain/messages", c.gateway)
+	publish := func(value string) (o outcome) {
+		o.value = value
+		resp, err := http.Post(url, "text/plain", strings.NewReader(value))
+		if err != nil {
+			o.unlooked = err // the controller lives, so this is an error of the test's
+			return o
+		}
+		defer resp.Body.Close()
+		var r httpReceipt
+		switch resp.StatusCode {
+		case http.StatusOK:
+			o.unlooked = json.NewDecoder(resp.Body).Decode(&r)
+			o.acked, o.offset = true, r.Offset
+		case http.StatusServiceUnavailable:
+			o.refused = true
+		case http.StatusGatewayTimeout:
+		default:
+			body, _ := io.ReadAll(resp.Body)
+			o.unlooked = fmt.Errorf("%s: %s", resp.Status, body)
+		}
+		return o
+	}
+	var done atomic.Bool
+	var publishing sync.WaitGroup
+	outcomes := make([][]outcome, publishers)
+	for p := range publishers {
+		publishing.Go(func() {
+			for i := 0; !done.Load(); i++ {
+				outcomes[p] = append(outcomes[p], publish(fmt.Sprintf("%d-%d", p, i)))
+			}
+		})
+	}
+	for _, node := range c.names {
+		before := c.pid(node)
+		c.signal(node, syscall.SIGKILL)
+		eventually(t, 30*time.Second, node+" was started again", func() error {
+			if pid := c.pid(node); pid == before || pid == 0 {
+				return fmt.Errorf("its pid is %d", pid)
+			}
+			return nil
+		})
+		c.awaitReady(c.names...) // a majority stays
+	}
+	done.Store(true)
+	publishing.Wait()
+
+	stored := map[string][]uint64{}
+	for line := range strings.Lines(c.run("history", "plain", "-o", "json")) {
+		var m struct {
+			Offset uint64
+			Value  string
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		stored[m.Value] = append(stored[m.Value], m.Offset)
+	}
+	acked, unknown, refused := 0, 0, 0
+	for _, o := range slices.Concat(outcomes...) {
+		at := stored[o.value]
+		switch {
+		case o.unlooked != nil:
+			t.Errorf("%s: %v", o.value, o.unlooked)
+		case o.acked:
+			acked++
+			if len(at) != 1 || at[0] != o.offset {
+				t.Errorf("%s was acknowledged at offset %d and lies at %v", o.value, o.offset, at)
+			}
+		case o.refused:
+			refused++
+			if len(at) != 0 {
+				t.Errorf("%s was certainly not written and lies at %v", o.value, at)
+			}
+		default:
+			unknown++
+			if len(at) > 1 {
+				t.Errorf("%s is stored at %v", o.value, at)
+			}
+		}
+	}
+	t.Logf("3 nodes killed, %d publishes acknowledged, %d of unknown outcome, %d refused", acked, unknown, refused)
+	if acked == 0 {
+		t.Error("no publish was acknowledged")
 	}
 }
