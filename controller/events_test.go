@@ -54,8 +54,9 @@ func TestEventsTellTheLifeOfANode(t *testing.T) {
 			"Warning BackOff×1 end 1 in a row that nobody asked for; next try in ",
 			"Normal Starting×1", "Normal Started×1", "Normal Ready×1")
 
+		// Its Starting may be the same event as the first one, which then counts up.
 		must(t, w.Restart(t.Context(), "", "n3", false))
-		follows(t, w.told(v1alpha1.KindNode, "n3"), "Normal Ready×1", "Normal Draining×1 pid ", "Normal Exited×1 pid ", "Normal Starting×1")
+		follows(t, w.told(v1alpha1.KindNode, "n3"), "Normal Ready×1", "Normal Draining×1 pid ", "Normal Exited×1 pid ", "Normal Started×1 pid ")
 
 		list, err := w.Events("", v1alpha1.ObjectReference{})
 		must(t, err)
